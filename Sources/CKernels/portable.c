@@ -1,0 +1,6 @@
+// The kernel table for any CPU.
+#define CK(name) name##_portable
+#define CK_TARGET
+#define CK_LEVEL CK_PORTABLE
+#define CK_LEVEL_NAME "portable"
+#include "kernels.inc"

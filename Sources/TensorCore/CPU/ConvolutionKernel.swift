@@ -1,0 +1,226 @@
+import CKernels
+import COneDNN
+import Synchronization
+
+/// The filters of a convolution, on oneDNN: packed once per layout that the library asks for, then shared.
+///
+/// oneDNN runs on one thread inside our own cut (bands of rows); its OpenMP team is never started.
+public final class ConvolutionKernel: Sendable {
+  /// Channels in and out, extent of the filters.
+  public let inputs: Int
+  public let outputs: Int
+  public let height: Int
+  public let width: Int
+  private let weight: Tensor
+  private let bias: Tensor
+  private let cache = Mutex(Cache())
+
+  private struct Cache {
+    var plans: [PlanKey: ConvolutionPlan] = [:]
+    var packed: [PackedWeights] = []
+  }
+
+  private struct PlanKey: Hashable {
+    let inputRows: Int
+    let width: Int
+    let padTop: Int
+    let padBottom: Int
+    let padSide: Int
+    let stride: Int
+    let addsSkip: Bool
+    let activation: ConvolutionActivation
+  }
+
+  /// - Parameters:
+  ///   - weight: `[out, in, height, width]` as checkpoints store it.
+  ///   - bias: `[out]`, zeros when nil.
+  public init(weight: Tensor, bias: Tensor?) {
+    precondition(weight.rank == 4, "convolution weight of shape \(weight.shape)")
+    (outputs, inputs, height, width) = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
+    self.weight = weight.contiguous()
+    self.bias = bias?.contiguous() ?? Tensor.zeros([weight.shape[0]])
+  }
+
+  /// The primitive for a band, made on first use. Shapes change rarely; at most a few dozen are kept.
+  func plan(for band: ConvolutionBand) -> ConvolutionPlan {
+    let key = PlanKey(
+      inputRows: band.inputRows, width: band.width, padTop: band.padTop, padBottom: band.padBottom,
+      padSide: band.padSide, stride: band.stride, addsSkip: band.addsSkip, activation: band.activation)
+    return cache.withLock { cache in
+      if let plan = cache.plans[key] { return plan }
+      let plan = OneDNN.singleThreaded { makePlan(band, &cache.packed) }
+      if cache.plans.count > 48 { cache.plans = [:] }
+      cache.plans[key] = plan
+      return plan
+    }
+  }
+
+  private func makePlan(_ band: ConvolutionBand, _ packed: inout [PackedWeights]) -> ConvolutionPlan {
+    var source = OneDNN.descriptor([1, inputs, band.inputRows, band.width], dnnl_nhwc)
+    var filters = OneDNN.descriptor([outputs, inputs, height, width], dnnl_format_tag_any)
+    var offsets = OneDNN.descriptor([outputs], dnnl_a)
+    var target = OneDNN.descriptor([1, outputs, band.outputRows, band.outputWidth], dnnl_nhwc)
+    var operation = dnnl_convolution_desc_t()
+    let strides = [Int64(band.stride), Int64(band.stride)]
+    let before = [Int64(band.padTop), Int64(band.padSide)]
+    let after = [Int64(band.padBottom), Int64(band.padSide)]
+    OneDNN.check(
+      dnnl_convolution_forward_desc_init(
+        &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &filters, &offsets, &target, strides,
+        before, after), "convolution descriptor")
+    var attributes: dnnl_primitive_attr_t?
+    var postOps: dnnl_post_ops_t?
+    dnnl_primitive_attr_create(&attributes)
+    dnnl_post_ops_create(&postOps)
+    defer {
+      dnnl_post_ops_destroy(postOps)
+      dnnl_primitive_attr_destroy(attributes)
+    }
+    if band.addsSkip { dnnl_post_ops_append_sum(postOps, 1) }
+    if band.activation == .relu { dnnl_post_ops_append_eltwise(postOps, 1, dnnl_eltwise_relu, 0, 0) }
+    dnnl_primitive_attr_set_post_ops(attributes, postOps)
+    dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user)
+    var description: dnnl_primitive_desc_t?
+    OneDNN.check(
+      dnnl_primitive_desc_create(&description, &operation, attributes, OneDNN.engine, nil), "convolution primitive")
+    defer { dnnl_primitive_desc_destroy(description) }
+    let wanted = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0)!.pointee
+    let weights: PackedWeights
+    if let known = packed.first(where: { $0.matches(wanted) }) {
+      weights = known
+    } else {
+      weights = PackedWeights(weight, as: wanted)
+      packed.append(weights)
+    }
+    let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)!.pointee
+    var primitive: dnnl_primitive_t?
+    OneDNN.check(dnnl_primitive_create(&primitive, description), "convolution primitive")
+    return ConvolutionPlan(
+      primitive: primitive, weights: weights, bias: bias, source: source, target: target, offsets: offsets,
+      scratch: scratch)
+  }
+}
+
+/// A ready primitive for one shape.
+///
+/// `@unchecked Sendable`: immutable after `init`; oneDNN primitives may run concurrently with separate scratch memory.
+final class ConvolutionPlan: @unchecked Sendable {
+  private let primitive: dnnl_primitive_t?
+  private let weights: PackedWeights
+  private let bias: Tensor
+  private let source: dnnl_memory_desc_t
+  private let target: dnnl_memory_desc_t
+  private let offsets: dnnl_memory_desc_t
+  private let scratch: dnnl_memory_desc_t
+
+  fileprivate init(
+    primitive: dnnl_primitive_t?, weights: PackedWeights, bias: Tensor, source: dnnl_memory_desc_t,
+    target: dnnl_memory_desc_t, offsets: dnnl_memory_desc_t, scratch: dnnl_memory_desc_t
+  ) {
+    self.primitive = primitive
+    self.weights = weights
+    self.bias = bias
+    self.source = source
+    self.target = target
+    self.offsets = offsets
+    self.scratch = scratch
+  }
+
+  deinit { dnnl_primitive_destroy(primitive) }
+
+  /// Computes one band; `to` holds the skip values where the plan adds them.
+  func run(from: UnsafePointer<Float>, to: UnsafeMutablePointer<Float>) {
+    OneDNN.singleThreaded {
+      var scratchLayout = scratch
+      let scratchBytes = dnnl_memory_desc_get_size(&scratchLayout)
+      let workspace = Storage(count: max(1, scratchBytes / MemoryLayout<Float>.stride + 1))
+      let arguments: [(Int32, dnnl_memory_desc_t, UnsafeMutableRawPointer)] = [
+        (DNNL_ARG_SRC, source, UnsafeMutableRawPointer(mutating: from)),
+        (DNNL_ARG_WEIGHTS, weights.layout, UnsafeMutableRawPointer(weights.storage.floats)),
+        (DNNL_ARG_BIAS, offsets, UnsafeMutableRawPointer(bias.base)),
+        (DNNL_ARG_DST, target, UnsafeMutableRawPointer(to)),
+        (DNNL_ARG_SCRATCHPAD, scratch, UnsafeMutableRawPointer(workspace.floats)),
+      ]
+      OneDNN.execute(primitive, arguments)
+      keepAlive(workspace, weights, bias)
+    }
+  }
+}
+
+/// Filters in one of oneDNN's own layouts.
+private final class PackedWeights: @unchecked Sendable {
+  let layout: dnnl_memory_desc_t
+  let storage: Storage
+
+  init(_ weight: Tensor, as wanted: dnnl_memory_desc_t) {
+    var plain = OneDNN.descriptor(weight.shape, dnnl_oihw)
+    var target = wanted
+    layout = wanted
+    storage = Storage(count: dnnl_memory_desc_get_size(&target) / MemoryLayout<Float>.stride + 16)
+    var description: dnnl_primitive_desc_t?
+    OneDNN.check(
+      dnnl_reorder_primitive_desc_create(&description, &plain, OneDNN.engine, &target, OneDNN.engine, nil),
+      "weight reorder")
+    var primitive: dnnl_primitive_t?
+    OneDNN.check(dnnl_primitive_create(&primitive, description), "weight reorder")
+    OneDNN.execute(
+      primitive,
+      [
+        (DNNL_ARG_SRC, plain, UnsafeMutableRawPointer(weight.base)),
+        (DNNL_ARG_DST, target, UnsafeMutableRawPointer(storage.floats)),
+      ])
+    dnnl_primitive_destroy(primitive)
+    dnnl_primitive_desc_destroy(description)
+    keepAlive(weight)
+  }
+
+  func matches(_ other: dnnl_memory_desc_t) -> Bool {
+    var (a, b) = (layout, other)
+    return dnnl_memory_desc_equal(&a, &b) != 0
+  }
+}
+
+/// The few calls into oneDNN.
+private enum OneDNN {
+  nonisolated(unsafe) static let engine: dnnl_engine_t? = {
+    var engine: dnnl_engine_t?
+    check(dnnl_engine_create(&engine, dnnl_cpu, 0), "CPU engine")
+    return engine
+  }()
+
+  static func descriptor(_ dims: [Int], _ tag: dnnl_format_tag_t) -> dnnl_memory_desc_t {
+    var layout = dnnl_memory_desc_t()
+    check(
+      dnnl_memory_desc_init_by_tag(&layout, Int32(dims.count), dims.map(Int64.init), dnnl_f32, tag),
+      "memory descriptor \(dims)")
+    return layout
+  }
+
+  static func execute(
+    _ primitive: dnnl_primitive_t?, _ arguments: [(Int32, dnnl_memory_desc_t, UnsafeMutableRawPointer)]
+  ) {
+    var stream: dnnl_stream_t?
+    check(dnnl_stream_create(&stream, engine, UInt32(dnnl_stream_default_flags.rawValue)), "stream")
+    let memories = arguments.map { argument, layout, pointer in
+      var (memory, layout) = (dnnl_memory_t?.none, layout)
+      check(dnnl_memory_create(&memory, &layout, engine, pointer), "memory")
+      return dnnl_exec_arg_t(arg: argument, memory: memory)
+    }
+    check(dnnl_primitive_execute(primitive, stream, Int32(memories.count), memories), "execution")
+    dnnl_stream_wait(stream)
+    for argument in memories { dnnl_memory_destroy(argument.memory) }
+    dnnl_stream_destroy(stream)
+  }
+
+  /// Runs `body` with OpenMP limited to the calling thread.
+  static func singleThreaded<R>(_ body: () -> R) -> R {
+    let before = ck_openmp_single()
+    defer { ck_openmp_restore(before) }
+    return body()
+  }
+
+  /// oneDNN fails here only for shapes that a programmer got wrong or when memory is exhausted.
+  static func check(_ status: dnnl_status_t, _ what: String) {
+    precondition(status == dnnl_success, "oneDNN refused a \(what) (status \(status.rawValue))")
+  }
+}

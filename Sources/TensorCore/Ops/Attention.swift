@@ -1,0 +1,89 @@
+import CKernels
+
+extension Tensor {
+  /// Scaled dot-product attention of `query` `[B, Lq, H, D]` over `key` and `value` `[B, Lk, H, D]`, result
+  /// `[B, Lq, H, D]`. `bias` `[Lq, Lk]` is added to the scaled scores of every head (-infinity hides a key).
+  ///
+  /// One tile of scores at a time: the `Lq` by `Lk` matrix is never built.
+  public static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor, bias: Tensor? = nil) -> Tensor {
+    let (batch, queries, heads, size) = (query.shape[0], query.shape[1], query.shape[2], query.shape[3])
+    let keys = key.shape[1]
+    precondition(
+      key.shape == [batch, keys, heads, size] && value.shape == key.shape,
+      "attention of \(query.shape) over \(key.shape), \(value.shape)")
+    precondition(bias == nil || bias?.shape == [queries, keys], "bias \(bias?.shape ?? []) of \(queries) x \(keys)")
+    let (q, k, v) = (query.detached().contiguous(), key.detached().contiguous(), value.detached().contiguous())
+    let mask = bias?.detached().contiguous()
+    let result = Tensor(uninitialized: query.shape)
+    let width = heads * size
+    let scale = 1 / Float(size).squareRoot()
+    let tile = min(queries, 64)
+    let tiles = (queries + tile - 1) / tile
+    parallelFor(batch * heads * tiles) { task in
+      let (entry, head, first) = (task / tiles / heads, task / tiles % heads, task % tiles * tile)
+      let rows = min(tile, queries - first)
+      let scores = Storage(count: rows * keys)
+      let column = head * size
+      let keyStart = entry * keys * width + column
+      let queryStart = (entry * queries + first) * width + column
+      GEMM.serial(
+        transposeB: true, m: rows, n: keys, k: size, a: q.base + queryStart, lda: width, b: k.base + keyStart,
+        ldb: width, c: scores.floats, ldc: keys)
+      for row in 0..<rows {
+        kernels.softmax(scores.floats + row * keys, mask.map { $0.base + (first + row) * keys }, scale, keys)
+      }
+      GEMM.serial(
+        transposeB: false, m: rows, n: size, k: keys, a: scores.floats, lda: keys, b: v.base + keyStart, ldb: width,
+        c: result.base + queryStart, ldc: width)
+      keepAlive(scores)
+    }
+    keepAlive(q, k, v, mask)
+    return result.recorded(from: [query, key, value]) { gradient in
+      attentionPullback(gradient, q: q, k: k, v: v, mask: mask)
+    }
+  }
+
+  /// Gradients of `attention`: the scores of one head are computed again, then with `P = softmax(S)`:
+  /// `dV = Pᵀ dO`, `dP = dO Vᵀ`, `dS = P * (dP - rowsum(dP * P))`, `dQ = dS K * scale`, `dK = dSᵀ Q * scale`.
+  private static func attentionPullback(
+    _ gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor?
+  ) -> [Tensor?] {
+    let (batch, queries, heads, size) = (q.shape[0], q.shape[1], q.shape[2], q.shape[3])
+    let keys = k.shape[1]
+    let width = heads * size
+    let scale = 1 / Float(size).squareRoot()
+    let output = gradient.detached().contiguous()
+    let (dq, dk, dv) = (
+      Tensor(uninitialized: q.shape), Tensor(uninitialized: k.shape), Tensor(uninitialized: v.shape)
+    )
+    parallelFor(batch * heads) { task in
+      let qAt = task / heads * queries * width + task % heads * size
+      let kAt = task / heads * keys * width + task % heads * size
+      let (p, ds) = (Storage(count: queries * keys), Storage(count: queries * keys))
+      GEMM.serial(
+        transposeB: true, m: queries, n: keys, k: size, a: q.base + qAt, lda: width, b: k.base + kAt, ldb: width,
+        c: p.floats, ldc: keys)
+      GEMM.serial(
+        transposeB: true, m: queries, n: keys, k: size, a: output.base + qAt, lda: width, b: v.base + kAt, ldb: width,
+        c: ds.floats, ldc: keys)
+      for row in 0..<queries {
+        let (weights, slopes) = (p.floats + row * keys, ds.floats + row * keys)
+        kernels.softmax(weights, mask.map { $0.base + row * keys }, scale, keys)
+        let mean = kernels.dot(weights, slopes, keys)
+        for i in 0..<keys { slopes[i] = weights[i] * (slopes[i] - mean) * scale }
+      }
+      GEMM.serial(
+        transposeA: true, transposeB: false, m: keys, n: size, k: queries, a: p.floats, lda: keys,
+        b: output.base + qAt, ldb: width, c: dv.base + kAt, ldc: width)
+      GEMM.serial(
+        transposeB: false, m: queries, n: size, k: keys, a: ds.floats, lda: keys, b: k.base + kAt, ldb: width,
+        c: dq.base + qAt, ldc: width)
+      GEMM.serial(
+        transposeA: true, transposeB: false, m: keys, n: size, k: queries, a: ds.floats, lda: keys, b: q.base + qAt,
+        ldb: width, c: dk.base + kAt, ldc: width)
+      keepAlive(p, ds)
+    }
+    keepAlive(q, k, v, output, mask)
+    return [dq, dk, dv]
+  }
+}

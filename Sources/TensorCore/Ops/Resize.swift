@@ -1,0 +1,39 @@
+extension Tensor {
+  /// Doubles height and width of pictures `[N, H, W, C]` by repeating pixels.
+  public func upsampledNearest() -> Tensor {
+    requireNoTape("upsampledNearest")
+    let (pictures, height, width, channels) = (shape[0], shape[1], shape[2], shape[3])
+    let source = contiguous()
+    let result = Tensor(uninitialized: [pictures, height * 2, width * 2, channels])
+    parallelFor(pictures * height) { row in
+      let from = source.base + row * width * channels
+      let to = result.base + row * 4 * width * channels
+      for column in 0..<width {
+        (to + column * 2 * channels).update(from: from + column * channels, count: channels)
+        (to + (column * 2 + 1) * channels).update(from: from + column * channels, count: channels)
+      }
+      (to + 2 * width * channels).update(from: to, count: 2 * width * channels)
+    }
+    return result
+  }
+
+  /// Extends pictures `[N, H, W, C]` downwards and to the right by repeating the last row and column.
+  public func paddedByEdge(height: Int, width: Int) -> Tensor {
+    requireNoTape("paddedByEdge")
+    let (pictures, rows, columns, channels) = (shape[0], shape[1], shape[2], shape[3])
+    precondition(height >= rows && width >= columns, "padding of \(shape) to \(height) x \(width)")
+    if height == rows && width == columns { return self }
+    let source = contiguous()
+    let result = Tensor(uninitialized: [pictures, height, width, channels])
+    parallelFor(pictures * height) { row in
+      let line = row / height * rows + min(row % height, rows - 1)
+      let from = source.base + line * columns * channels
+      let to = result.base + row * width * channels
+      to.update(from: from, count: columns * channels)
+      for column in columns..<width {
+        (to + column * channels).update(from: from + (columns - 1) * channels, count: channels)
+      }
+    }
+    return result
+  }
+}
