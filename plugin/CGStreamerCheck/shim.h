@@ -1,0 +1,3 @@
+/* GstHarness for the tests. */
+#pragma once
+#include <gst/check/gstharness.h>
