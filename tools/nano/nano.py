@@ -1,0 +1,117 @@
+"""The nano model: build, save and load in diffusers' layout, captions, latents, sampling (text and video to video)."""
+import json
+import os
+import torch
+from safetensors.torch import load_file, save_file
+from vocabulary import CAPTION_LENGTH, ROW, TEXT_WIDTH, WORDS, rows
+
+CONFIG = dict(patch_size=(1, 2, 2), num_attention_heads=6, attention_head_dim=32, in_channels=35, out_channels=32,
+              text_dim=TEXT_WIDTH, freq_dim=128, ffn_dim=512, num_layers=5, cross_attn_norm=True,
+              qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=128)
+SHIFT = 1.0
+DEFAULTS = dict(steps=8, guidance_scale=1.5, clip_length=8, overlap=2, width=256, height=144)
+
+
+def build(**changes):
+    from diffusers import WanTransformer3DModel
+    return WanTransformer3DModel(**{**CONFIG, **changes})
+
+
+class TagTable(torch.nn.Module):
+    """Rows of words: ids [B,8] -> [B,8,64]; row 0 stays zero."""
+
+    def __init__(self, words=len(WORDS)):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(words, TEXT_WIDTH))
+
+    def forward(self, ids):
+        return self.weight[ids] * (ids != 0).unsqueeze(-1).to(self.weight.dtype)
+
+
+def with_planes(x):
+    """[B,C,F,H,W] -> [B,C+3,F,H,W]: planes x, y, t with values (2i+1)/n - 1 follow the latents."""
+    B, _, T, H, W = x.shape
+    x_, y_, t_ = (((2 * torch.arange(n, device=x.device, dtype=x.dtype) + 1) / n - 1) for n in (W, H, T))
+    planes = torch.stack([x_.view(1, 1, W).expand(T, H, W), y_.view(1, H, 1).expand(T, H, W), t_.view(T, 1, 1).expand(T, H, W)])
+    return torch.cat([x, planes.unsqueeze(0).expand(B, 3, T, H, W)], 1)
+
+
+def _dump(path, value):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        json.dump(value, f, indent=1)
+        f.write("\n")
+
+
+def save(folder, weights, table, mean, std):
+    """Writes the model directory (all but the autoencoder's weights and the model card); bf16 transformer, f32 table."""
+    _dump(f"{folder}/model_index.json", {
+        "_class_name": "WanPipeline", "_diffusers_version": "0.35.0",
+        "transformer": ["diffusers", "WanTransformer3DModel"], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["tags", "TagTable"], "tokenizer": [None, None], "vae": ["diffusers", "AutoencoderTiny"],
+        "coordinate_planes": "xyt", "videolora": DEFAULTS})
+    _dump(f"{folder}/transformer/config.json", {"_class_name": "WanTransformer3DModel", **CONFIG, "added_kv_proj_dim": None,
+                                                "image_dim": None, "pos_embed_seq_len": None})
+    _dump(f"{folder}/scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler",
+                                                        "num_train_timesteps": 1000, "shift": SHIFT})
+    _dump(f"{folder}/text_encoder/config.json", {"model_type": "tag_table", "vocab_size": len(WORDS), "hidden_size": TEXT_WIDTH,
+                                                 "max_length": CAPTION_LENGTH, "pad_id": 0})
+    _dump(f"{folder}/text_encoder/vocab.json", ROW)
+    _dump(f"{folder}/vae/config.json", {"_class_name": "AutoencoderTiny", "layout": "taef2", "latent_channels": 32,
+                                        "latents_mean": [round(float(v), 6) for v in mean],
+                                        "latents_std": [round(float(v), 6) for v in std]})
+    own = {k: v.detach().bfloat16().contiguous().cpu() for k, v in weights.items()}
+    _write(own, f"{folder}/transformer/diffusion_pytorch_model.safetensors")
+    t = table.detach().float().clone().cpu()
+    t[0] = 0
+    _write({"weight": t.contiguous()}, f"{folder}/text_encoder/model.safetensors")
+
+
+def _write(tensors, path):
+    save_file(tensors, path + ".tmp", {"format": "pt"})
+    os.replace(path + ".tmp", path)
+
+
+def load(folder):
+    """-> transformer (f32, frozen), table [words,64], latent mean and std [32]"""
+    from diffusers import WanTransformer3DModel
+    model = WanTransformer3DModel.from_pretrained(f"{folder}/transformer", torch_dtype=torch.float32).eval()
+    model.requires_grad_(False)
+    table = load_file(f"{folder}/text_encoder/model.safetensors")["weight"].float()
+    with open(f"{folder}/vae/config.json") as f:
+        c = json.load(f)
+    return model, table, torch.tensor(c["latents_mean"]), torch.tensor(c["latents_std"])
+
+
+def encode_captions(table, captions):
+    return table[torch.tensor([rows(c) for c in captions])]
+
+
+def schedule(steps):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    s = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
+    s.set_timesteps(steps)
+    return s
+
+
+@torch.no_grad()
+def sample(forward, start, words, steps=8, guidance=1.5, strength=1.0, negative=None):
+    """Euler steps from `start`: unit noise [B,32,F,H,W] when strength is 1, else (source latents, noise), of which the last
+    steps * strength steps are run.  words [B,8,64]; the unconditional caption is `negative` or empty."""
+    s = schedule(steps)
+    if strength < 1:
+        source, noise = start
+        first = steps - max(1, int(steps * strength + 1e-6))
+        sigma = s.sigmas[first]
+        x = (1 - sigma) * source + sigma * noise
+    else:
+        x, first = (start[1] if isinstance(start, tuple) else start), 0
+    empty = torch.zeros_like(words) if negative is None else negative.expand_as(words)
+    for i in range(first, steps):
+        t = s.timesteps[i].expand(x.shape[0])
+        v = forward(with_planes(x), t, words)
+        if guidance != 1:
+            u = forward(with_planes(x), t, empty)
+            v = u + guidance * (v - u)
+        x = x + (s.sigmas[i + 1] - s.sigmas[i]) * v
+    return x
