@@ -1,0 +1,132 @@
+import Glibc
+public import TensorCore
+
+/// The floating-point tensors of one safetensors file, or of several that an index ties together.
+///
+/// Tensors of integers are not weights and stay invisible here. Opening reads headers only and compares the need
+/// with the memory budget before any data is read.
+public struct SafetensorsSource: WeightSource {
+  public let name: String
+  public let names: [String]
+  private let files: [SafetensorsFile]
+  private let fileOfTensor: [String: Int]
+  private let checkFinite: Bool
+
+  /// One file.
+  public init(_ file: SafetensorsFile, checkFinite: Bool = true, memoryBudget: UInt64 = 0)
+    throws(WeightsError)
+  {
+    try self.init(
+      name: file.name, files: [file], map: file.names.map { ($0, 0) }, checkFinite: checkFinite,
+      memoryBudget: memoryBudget)
+  }
+
+  /// The weights of a component, such as `transformer`: `<name>.safetensors.index.json` and its shards if there is
+  /// an index, else the single file, under diffusers' or transformers' name.
+  public init(
+    _ directory: ModelDirectory, component: String, checkFinite: Bool = true, memoryBudget: UInt64 = 0
+  ) throws(WeightsError) {
+    let prefix = component.isEmpty ? "" : component + "/"
+    for stem in ["diffusion_pytorch_model", "model"] {
+      let index = "\(prefix)\(stem).safetensors.index.json"
+      if directory.exists(index) {
+        try self.init(directory, index: index, checkFinite: checkFinite, memoryBudget: memoryBudget)
+        return
+      }
+      for variant in ["", ".fp16", ".bf16"] {
+        let single = "\(prefix)\(stem)\(variant).safetensors"
+        if directory.exists(single) {
+          let file = try SafetensorsFile(source: try directory.source(single))
+          try self.init(file, checkFinite: checkFinite, memoryBudget: memoryBudget)
+          return
+        }
+      }
+    }
+    for pickle in ["diffusion_pytorch_model.bin", "pytorch_model.bin"] where directory.exists(prefix + pickle)
+    {
+      throw .foreign(file: directory.location(of: prefix + pickle), format: .torchPickle)
+    }
+    throw .notFound(file: directory.location(of: "\(prefix)diffusion_pytorch_model.safetensors"))
+  }
+
+  /// The shards of an index file, which stand beside it.
+  public init(
+    _ directory: ModelDirectory, index: String, checkFinite: Bool = true, memoryBudget: UInt64 = 0
+  ) throws(WeightsError) {
+    let shown = directory.location(of: index)
+    let json = try directory.json(index)
+    let map: JSONObject
+    do { map = try json.object("weight_map") } catch { throw .json(error) }
+    if map.count > SafetensorsLimits.tensors {
+      throw .index(file: shown, reason: "it lists more than \(SafetensorsLimits.tensors) tensors")
+    }
+    let folder = index.lastIndex(of: "/").map { String(index[...$0]) } ?? ""
+    var shards: [String: Int] = [:]
+    var files: [SafetensorsFile] = []
+    var placed: [(String, Int)] = []
+    for tensor in map.keys {
+      guard let shard = map[tensor]?.string else {
+        throw .index(file: shown, reason: "the place of the tensor '\(tensor)' is not a file name")
+      }
+      guard ModelDirectory.isInside(shard) else { throw .unsafeName(file: shown, name: shard) }
+      if shards[shard] == nil {
+        guard shards.count < Self.shardLimit else {
+          throw .index(file: shown, reason: "it names more than \(Self.shardLimit) files")
+        }
+        guard directory.exists(folder + shard) else { throw .missingShard(index: shown, shard: shard) }
+        shards[shard] = files.count
+        files.append(try SafetensorsFile(source: try directory.source(folder + shard)))
+      }
+      guard let position = shards[shard], files[position].entries[tensor] != nil else {
+        throw .shardLacksTensor(index: shown, shard: shard, tensor: tensor)
+      }
+      placed.append((tensor, position))
+    }
+    try self.init(
+      name: shown, files: files, map: placed, checkFinite: checkFinite, memoryBudget: memoryBudget)
+  }
+
+  private init(
+    name: String, files: [SafetensorsFile], map: [(String, Int)], checkFinite: Bool, memoryBudget: UInt64
+  ) throws(WeightsError) {
+    let floats = map.filter { files[$0.1].entries[$0.0]?.dtype.isFloatingPoint == true }
+    self.name = name
+    self.files = files
+    self.checkFinite = checkFinite
+    names = floats.map(\.0)
+    fileOfTensor = Dictionary(floats, uniquingKeysWith: { first, _ in first })
+    // Without a budget the machine itself is the limit: a file that can never fit is refused, not tried.
+    let limit = memoryBudget > 0 ? memoryBudget : Self.physicalMemory
+    if residentBytes > limit { throw .overBudget(file: name, needed: residentBytes, budget: limit) }
+  }
+
+  /// Bytes that the tensors take as f32.
+  public var residentBytes: UInt64 {
+    fileOfTensor.reduce(0) { $0 + UInt64(files[$1.value].entries[$1.key]?.count ?? 0) * 4 }
+  }
+
+  /// Number of floats.
+  public var parameters: Int { Int(residentBytes / 4) }
+
+  public func file(of tensor: String) -> String { fileOfTensor[tensor].map { files[$0].name } ?? name }
+
+  public func shape(of tensor: String) -> [Int]? {
+    fileOfTensor[tensor].flatMap { files[$0].entries[tensor]?.shape }
+  }
+
+  public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
+    try check(tensor, shape: shape)
+    guard let file = fileOfTensor[tensor] else {
+      throw .missing(file: name, tensor: tensor, expected: shape)
+    }
+    return try files[file].load(tensor, checkFinite: checkFinite)
+  }
+
+  private static let shardLimit = 1000
+
+  private static var physicalMemory: UInt64 {
+    let pages = sysconf(Int32(_SC_PHYS_PAGES))
+    let size = sysconf(Int32(_SC_PAGESIZE))
+    return pages > 0 && size > 0 ? UInt64(pages) * UInt64(size) : .max
+  }
+}

@@ -1,0 +1,34 @@
+public import TensorCore
+
+/// Where a model's tensors come from: files, memory, or another source with adapters beside it.
+public protocol WeightSource: Sendable {
+  /// The file or folder, for messages.
+  var name: String { get }
+  /// Every tensor's name.
+  var names: [String] { get }
+  /// The file that holds this tensor, for messages.
+  func file(of tensor: String) -> String
+  func contains(_ tensor: String) -> Bool
+  /// The stored shape, or nil when there is no such tensor.
+  func shape(of tensor: String) -> [Int]?
+  /// The tensor as f32. Throws `missing` when there is none and `shape` when it has another shape.
+  func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor
+  /// The low-rank updates of a module, such as `blocks.3.attn1.to_q`; empty for a plain model.
+  func adapters(for module: String) -> [LoRAPair]
+}
+
+extension WeightSource {
+  public func file(of tensor: String) -> String { name }
+  public func contains(_ tensor: String) -> Bool { shape(of: tensor) != nil }
+  public func adapters(for module: String) -> [LoRAPair] { [] }
+
+  /// Throws unless the tensor is there and has this shape.
+  package func check(_ tensor: String, shape expected: [Int]) throws(WeightsError) {
+    guard let found = shape(of: tensor) else {
+      throw .missing(file: name, tensor: tensor, expected: expected)
+    }
+    if found != expected {
+      throw .shape(file: file(of: tensor), tensor: tensor, expected: expected, found: found)
+    }
+  }
+}
