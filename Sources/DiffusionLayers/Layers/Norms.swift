@@ -1,0 +1,67 @@
+public import TensorCore
+
+/// Layer normalisation over the last dimension, with the affine part where the checkpoint has one.
+public struct LayerNorm: Sendable {
+  let weight: Tensor?
+  let bias: Tensor?
+  let eps: Float
+
+  /// Without weights: the plain normalisation.
+  public init(eps: Float) {
+    weight = nil
+    bias = nil
+    self.eps = eps
+  }
+
+  /// Reads `weight` and `bias` `[dim]`.
+  public init(_ weights: Weights, _ dim: Int, eps: Float) throws(WeightsError) {
+    weight = try weights.tensor("weight", shape: [dim])
+    bias = try weights.tensor("bias", shape: [dim])
+    self.eps = eps
+  }
+
+  public func callAsFunction(_ x: Tensor) -> Tensor {
+    Tensor.layerNorm(x, weight: weight, bias: bias, eps: eps)
+  }
+
+  /// `norm(x) * (1 + scale) + shift` with one row `[B, 1, D]` each per batch entry.
+  public func callAsFunction(_ x: Tensor, scale: Tensor, shift: Tensor) -> Tensor {
+    Tensor.layerNormModulated(x, scale: scale, shift: shift, eps: eps)
+  }
+}
+
+/// Root-mean-square normalisation over the last dimension.
+public struct RMSNorm: Sendable {
+  let weight: Tensor
+  let eps: Float
+
+  /// Reads `weight` `[dim]`.
+  public init(_ weights: Weights, _ dim: Int, eps: Float) throws(WeightsError) {
+    weight = try weights.tensor("weight", shape: [dim])
+    self.eps = eps
+  }
+
+  public func callAsFunction(_ x: Tensor) -> Tensor {
+    Tensor.rmsNorm(x, weight: weight, eps: eps)
+  }
+}
+
+/// Group normalisation of pictures `[N, H, W, C]`.
+public struct GroupNorm: Sendable {
+  let weight: Tensor
+  let bias: Tensor
+  let groups: Int
+  let eps: Float
+
+  /// Reads `weight` and `bias` `[channels]`.
+  public init(_ weights: Weights, groups: Int, _ channels: Int, eps: Float) throws(WeightsError) {
+    weight = try weights.tensor("weight", shape: [channels])
+    bias = try weights.tensor("bias", shape: [channels])
+    self.groups = groups
+    self.eps = eps
+  }
+
+  public func callAsFunction(_ x: Tensor, activation: Activation = .identity) -> Tensor {
+    Tensor.groupNorm(x, groups: groups, weight: weight, bias: bias, eps: eps, activation: activation)
+  }
+}

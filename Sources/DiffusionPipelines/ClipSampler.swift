@@ -1,0 +1,68 @@
+import DiffusionLayers
+import TensorCore
+
+/// What text-to-video and video-to-video share: settings resolved against the model, and the denoising of one clip.
+struct ClipSampler {
+  let model: VideoModel
+  let conditioning: Conditioning
+  let steps: Int
+  let guidanceScale: Float
+  let config: FlowMatchEuler.Config
+
+  /// Resolves settings and encodes the text.
+  init(
+    _ model: VideoModel, settings: SamplerSettings, caption: [String]? = nil, stages: inout StageSeconds
+  ) throws {
+    guard (0...10000).contains(settings.steps) else {
+      throw PipelineError.option(name: "steps", value: "\(settings.steps)", reason: "must lie in 0…10000")
+    }
+    guard settings.guidanceScale.isFinite else {
+      throw PipelineError.option(name: "guidance-scale", value: "\(settings.guidanceScale)", reason: "must be finite")
+    }
+    self.model = model
+    steps = settings.steps > 0 ? settings.steps : model.info.defaultSteps
+    guidanceScale = settings.guidanceScale >= 0 ? settings.guidanceScale : model.info.defaultGuidance
+    config = try model.scheduler.config(for: settings.scheduler)
+    let before = now()
+    if let caption {
+      let negative = settings.negativePrompt.split(separator: " ").map(String.init)
+      conditioning = try model.text.encode(prompt: caption, negative: negative)
+    } else {
+      conditioning = try model.text.encode(settings)
+    }
+    stages.text += now() - before
+  }
+
+  /// The run's context: the mean strength of the output frames behind each latent frame.
+  func context(adapterStrengths: [[Float]], frames: Int, monitor: RunMonitor) -> RunContext {
+    let perFrame = model.info.framesMultiple
+    let rows = (0..<model.adapters.count).map { adapter -> [Float] in
+      let given = adapter < adapterStrengths.count ? adapterStrengths[adapter] : []
+      let values = (0..<frames).map { $0 < given.count ? given[$0] : given.last ?? 1 }
+      return stride(from: 0, to: frames, by: perFrame).map { start in
+        let part = values[start..<min(frames, start + perFrame)]
+        return part.reduce(0, +) / Float(part.count)
+      }
+    }
+    return RunContext(strengths: rows, cancellation: monitor.cancellation)
+  }
+
+  /// All steps of one clip, with progress after each.
+  func denoise(
+    _ latents: Tensor, _ scheduler: FlowMatchEuler, clip: Int, _ run: RunContext, _ monitor: RunMonitor
+  ) throws -> Tensor {
+    let loop = DenoisingLoop(
+      transformer: model.transformer, coordinatePlanes: model.coordinatePlanes, scheduler: scheduler,
+      conditioning: conditioning, guidanceScale: guidanceScale)
+    let steps = scheduler.timesteps.count
+    let start = now()
+    monitor.progress?(GenerationProgress(clip: clip, step: 0, steps: steps, fraction: 0, etaSeconds: nil))
+    return try loop.run(latents, run) { step, _ in
+      let spent = now() - start
+      monitor.progress?(
+        GenerationProgress(
+          clip: clip, step: step, steps: steps, fraction: Double(step) / Double(steps),
+          etaSeconds: spent / Double(step) * Double(steps - step)))
+    }
+  }
+}

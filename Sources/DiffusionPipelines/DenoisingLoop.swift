@@ -1,0 +1,54 @@
+import DiffusionLayers
+import DiffusionModels
+public import TensorCore
+
+/// Text embeddings of one prompt and its opposite, `[1, Lc, textDim]` each.
+public struct Conditioning: Sendable {
+  public let positive: Tensor
+  public let negative: Tensor
+
+  public init(positive: Tensor, negative: Tensor) {
+    self.positive = positive
+    self.negative = negative
+  }
+}
+
+/// The sampler's loop: predict, guide, step.
+struct DenoisingLoop {
+  let transformer: WanTransformer
+  let coordinatePlanes: Bool
+  let scheduler: FlowMatchEuler
+  let conditioning: Conditioning
+  let guidanceScale: Float
+
+  /// Runs all steps on `latents` `[1, C, F, H, W]`; `afterStep` sees the sample after every one.
+  /// - Throws: `Cancelled`, or `PipelineError.notFinite`.
+  func run(
+    _ latents: Tensor, _ run: RunContext, afterStep: (_ step: Int, _ sample: Tensor) -> Void = { _, _ in }
+  ) throws -> Tensor {
+    var sample = latents
+    for (index, timestep) in scheduler.timesteps.enumerated() {
+      try run.checkpoint()
+      let velocity = try predict(sample, timestep, run)
+      sample = scheduler.step(index, sample: sample, velocity: velocity)
+      guard sample.isFinite else {
+        throw PipelineError.notFinite(step: index + 1, steps: scheduler.timesteps.count)
+      }
+      afterStep(index + 1, sample)
+    }
+    return sample
+  }
+
+  /// Classifier-free guidance with both prompts in one batch; a scale of 1 needs one prompt only.
+  private func predict(_ sample: Tensor, _ timestep: Float, _ run: RunContext) throws(Cancelled) -> Tensor {
+    let input = coordinatePlanes ? CoordinatePlanes.appended(to: sample) : sample
+    if guidanceScale == 1 {
+      return try transformer(input, timesteps: [timestep], context: conditioning.positive, run)
+    }
+    let both = try transformer(
+      Tensor.concatenated([input, input], axis: 0), timesteps: [timestep, timestep],
+      context: Tensor.concatenated([conditioning.positive, conditioning.negative], axis: 0), run)
+    let (positive, negative) = (both.narrow(0, from: 0, length: 1), both.narrow(0, from: 1, length: 1))
+    return negative.adding(positive - negative, scaledBy: guidanceScale)
+  }
+}

@@ -1,0 +1,48 @@
+import DiffusionLayers
+import DiffusionModels
+import TensorCore
+
+/// Turns prompts, or files of precomputed embeddings, into conditioning; the one place where they are validated.
+struct TextConditioner: Sendable {
+  let model: String
+  let tags: TagTable?
+  /// Width of the embeddings that the backbone takes.
+  let textDim: Int
+
+  /// Embeddings for a run's settings.
+  func encode(_ settings: SamplerSettings) throws -> Conditioning {
+    if let file = settings.promptEmbeds, !file.isEmpty { return try load(file) }
+    return try encode(
+      prompt: TagTable.words(of: settings.prompt), negative: TagTable.words(of: settings.negativePrompt))
+  }
+
+  /// Embeddings of captions given as words.
+  func encode(prompt: [String], negative: [String]) throws -> Conditioning {
+    guard let tags else { throw PipelineError.noTextEncoder(model: model) }
+    return Conditioning(positive: try tags.encode(prompt), negative: try tags.encode(negative))
+  }
+
+  /// `prompt_embeds` and, optionally, `negative_prompt_embeds`: `[1, L, textDim]` or `[L, textDim]`, one length.
+  private func load(_ path: String) throws -> Conditioning {
+    let file = try SafetensorsFile(path: path)
+    func embeddings(_ name: String) throws -> Tensor? {
+      guard let entry = file.entries[name] else { return nil }
+      let shape = entry.shape.count == 2 ? [1] + entry.shape : entry.shape
+      guard shape.count == 3, shape[0] == 1, shape[2] == textDim, (1...4096).contains(shape[1]) else {
+        throw PipelineError.embeddings(
+          file: path, reason: "'\(name)' has the shape \(entry.shape), this model takes [1, length, \(textDim)]")
+      }
+      return try file.load(name).reshaped(shape)
+    }
+    guard let positive = try embeddings("prompt_embeds") else {
+      throw PipelineError.embeddings(file: path, reason: "has no tensor 'prompt_embeds'")
+    }
+    let negative = try embeddings("negative_prompt_embeds") ?? Tensor.zeros(positive.shape)
+    guard negative.shape == positive.shape else {
+      throw PipelineError.embeddings(
+        file: path, reason: "'negative_prompt_embeds' has the shape \(negative.shape), 'prompt_embeds' "
+          + "\(positive.shape); both must have one length")
+    }
+    return Conditioning(positive: positive, negative: negative)
+  }
+}

@@ -1,0 +1,83 @@
+import DiffusionLayers
+import DiffusionModels
+public import TensorCore
+
+/// A video diffusion model ready to run: backbone, autoencoder, text encoder and scheduler, as `model_index.json` names
+/// them, and the adapters beside the backbone.
+///
+/// An immutable value: `adapted(with:)` gives another model that shares all base weights.
+public struct VideoModel: Sendable {
+  public let info: ModelInfo
+  public let adapters: [AdapterReport]
+  let transformer: WanTransformer
+  let codec: LatentCodec
+  let text: TextConditioner
+  let scheduler: ModelScheduler
+  let coordinatePlanes: Bool
+  let memoryBudget: UInt64
+  /// The backbone's weights, from which other adapted models are built.
+  let backbone: ResidentSource
+
+  /// Loads a directory in diffusers' layout or a builtin model (`builtin:nano`).
+  /// - Parameters:
+  ///   - cancellation: polled between tensors.
+  ///   - progress: told about each tensor.
+  /// - Throws: `WeightsError`, `ConfigError`, `PipelineError`, or `Cancelled`.
+  public static func load(
+    _ path: String, options: LoadOptions = LoadOptions(), cancellation: Cancellation = Cancellation(),
+    progress: @escaping (LoadProgress) -> Void = { _ in }
+  ) throws -> VideoModel {
+    try ModelLoader(path, options: options, cancellation: cancellation, progress: progress).load()
+  }
+
+  /// This model with other adapters (all of them; none restores the base). Base weights are shared, nothing is merged.
+  /// - Throws: `LoRAError` or `WeightsError` naming file and tensor.
+  public func adapted(with requests: [AdapterRequest]) throws -> VideoModel {
+    var matches: [LoRAMatch] = []
+    var reports: [AdapterReport] = []
+    for request in requests {
+      let file = try LoRAFile(path: request.path, alphaOverRank: request.alphaOverRank)
+      let match = try file.match(against: backbone, strict: request.strict)
+      reports.append(
+        AdapterReport(
+          path: request.path, role: request.role == "auto" ? file.metadata("role") ?? "auto" : request.role,
+          dialect: match.report.dialect.name, rank: match.report.rank,
+          effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
+          totalKeys: match.report.totalKeys, unmatched: match.report.unmatched))
+      matches.append(match)
+    }
+    let source: any WeightSource = matches.isEmpty ? backbone : AdaptedSource(backbone, adapters: matches)
+    return VideoModel(
+      info: info, adapters: reports, transformer: try WanTransformer(Weights(source), transformer.config),
+      codec: codec, text: text, scheduler: scheduler, coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget,
+      backbone: backbone)
+  }
+
+  /// Bytes that a clip of this size needs beside nothing else: weights and the largest activations of its stages.
+  public func predictedBytes(frames: Int, width: Int, height: Int) -> UInt64 {
+    let (padWidth, padHeight) = (padded(width), padded(height))
+    let config = transformer.config
+    let patch = config.patchSize.reduce(1, *)
+    let latents = frames * padWidth * padHeight / (codec.ratio * codec.ratio)
+    let tokens = latents / patch
+    // Both prompts in one batch: residual, norm, q, k, v, mix and projection, or the feed-forward's inner width.
+    let denoise = 2 * tokens * (6 * config.dim + max(3 * config.dim, config.ffnDim)) + 2 * latents * config.inChannels
+    let picture = codec.peakFloats(height: padHeight, width: padWidth)
+    let floats = max(denoise, picture) + 6 * latents * codec.channels
+    return UInt64(info.weightBytes) + UInt64(4 * floats) + UInt64(4 * frames * width * height * 3)
+  }
+
+  /// Next multiple of the model's size unit.
+  func padded(_ extent: Int) -> Int {
+    (extent + info.sizeMultiple - 1) / info.sizeMultiple * info.sizeMultiple
+  }
+
+  /// Throws when a clip of this size would exceed the memory budget; nothing was allocated then.
+  func checkBudget(frames: Int, width: Int, height: Int) throws(PipelineError) {
+    guard memoryBudget > 0 else { return }
+    let needed = predictedBytes(frames: frames, width: width, height: height)
+    guard needed <= memoryBudget else {
+      throw .overBudget(needed: needed, budget: memoryBudget, what: "a clip of \(frames) frames \(width)x\(height)")
+    }
+  }
+}

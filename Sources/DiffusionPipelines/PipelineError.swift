@@ -1,0 +1,33 @@
+/// Why a model cannot be loaded or a run cannot go on: a sentence that names the cause and the remedy.
+public enum PipelineError: Error, Equatable, CustomStringConvertible {
+  case unsupported(what: String, remedy: String)
+  case missingComponent(model: String, component: String)
+  case overBudget(needed: UInt64, budget: UInt64, what: String)
+  case embeddings(file: String, reason: String)
+  case noTextEncoder(model: String)
+  case option(name: String, value: String, reason: String)
+  case notFinite(step: Int, steps: Int)
+  case noise(expected: [Int], found: [Int])
+
+  public var description: String {
+    switch self {
+    case .unsupported(let what, let remedy): "\(what) is not supported; \(remedy)"
+    case .missingComponent(let model, let component):
+      "'\(model)' has no \(component); model= needs a directory in diffusers layout (model_index.json and one "
+        + "folder per component) or a builtin name"
+    case .overBudget(let needed, let budget, let what):
+      "\(what) needs \(Self.mebibytes(needed)) MiB and memory-budget allows \(Self.mebibytes(budget)) MiB; raise "
+        + "memory-budget, or lower clip-length or the picture size"
+    case .embeddings(let file, let reason): "prompt-embeds '\(file)': \(reason)"
+    case .noTextEncoder(let model):
+      "'\(model)' has no text encoder that can be used here; set prompt-embeds to a file of precomputed embeddings"
+    case .option(let name, let value, let reason): "\(name)=\(value) \(reason)"
+    case .notFinite(let step, let steps):
+      "the model gave a value that is not finite in step \(step) of \(steps); its weights or an adapter are damaged, "
+        + "or a strength is far too large"
+    case .noise(let expected, let found): "the starting noise has the shape \(found), this run needs \(expected)"
+    }
+  }
+
+  private static func mebibytes(_ bytes: UInt64) -> UInt64 { (bytes + (1 << 20) - 1) >> 20 }
+}

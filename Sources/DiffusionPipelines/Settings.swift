@@ -1,0 +1,105 @@
+public import TensorCore
+
+/// Arithmetic of a run. f32 is the reference; the faster forms arrive with their kernels.
+public enum Precision: String, Sendable, CaseIterable {
+  case auto, f32, bf16, int8
+}
+
+/// Samplers by name; `auto` takes the one that the model names.
+public enum SchedulerKind: String, Sendable, CaseIterable {
+  case auto
+  case flowMatchEuler = "flow-match-euler"
+}
+
+/// How several adapters act together.
+public enum ComposeMode: String, Sendable, CaseIterable {
+  /// The plain sum of all.
+  case sum
+}
+
+/// How a model is loaded.
+public struct LoadOptions: Sendable, Hashable {
+  public var precision: Precision
+  /// Bytes that weights and activations may take; 0 is no limit.
+  public var memoryBudget: UInt64
+  /// Whether weights are searched for NaN and infinity.
+  public var checkFinite: Bool
+
+  public init(precision: Precision = .auto, memoryBudget: UInt64 = 0, checkFinite: Bool = true) {
+    self.precision = precision
+    self.memoryBudget = memoryBudget
+    self.checkFinite = checkFinite
+  }
+}
+
+/// What a user sets for sampling. `steps` 0, `guidanceScale` below 0 and `scheduler` auto take the model's own values.
+public struct SamplerSettings: Sendable, Equatable {
+  public var prompt: String
+  public var negativePrompt: String
+  /// A file with `prompt_embeds` (and `negative_prompt_embeds`) instead of text.
+  public var promptEmbeds: String?
+  public var steps: Int
+  public var guidanceScale: Float
+  public var scheduler: SchedulerKind
+  public var seed: UInt64
+  public var compose: ComposeMode
+
+  public init(
+    prompt: String = "", negativePrompt: String = "", promptEmbeds: String? = nil, steps: Int = 0,
+    guidanceScale: Float = -1, scheduler: SchedulerKind = .auto, seed: UInt64 = 0, compose: ComposeMode = .sum
+  ) {
+    self.prompt = prompt
+    self.negativePrompt = negativePrompt
+    self.promptEmbeds = promptEmbeds
+    self.steps = steps
+    self.guidanceScale = guidanceScale
+    self.scheduler = scheduler
+    self.seed = seed
+    self.compose = compose
+  }
+}
+
+/// How far one clip has come.
+public struct GenerationProgress: Sendable, Equatable {
+  /// Index of the clip (window) in its stream.
+  public let clip: Int
+  /// Denoising steps done, of `steps`.
+  public let step: Int
+  public let steps: Int
+  /// Share of this clip's work that is done, 0…1.
+  public let fraction: Double
+  /// Seconds until this clip is done, once a step was timed.
+  public let etaSeconds: Double?
+}
+
+/// How a caller watches and stops a run.
+public struct RunMonitor: Sendable {
+  public let cancellation: Cancellation
+  public let progress: (@Sendable (GenerationProgress) -> Void)?
+
+  public init(cancellation: Cancellation = Cancellation(), progress: (@Sendable (GenerationProgress) -> Void)? = nil) {
+    self.cancellation = cancellation
+    self.progress = progress
+  }
+}
+
+/// Seconds by stage and counts of a run or a stream.
+public struct StageSeconds: Sendable, Equatable {
+  public var text = 0.0
+  public var encode = 0.0
+  public var denoise = 0.0
+  public var decode = 0.0
+  public var clips = 0
+  public var frames = 0
+  /// The most bytes of live tensors at one time.
+  public var peakBytes = 0
+
+  public init() {}
+}
+
+/// Seconds of a monotonic clock.
+package func now() -> Double {
+  let duration = ContinuousClock.now - clockOrigin
+  return Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+}
+private let clockOrigin = ContinuousClock.now

@@ -1,0 +1,46 @@
+import DiffusionLayers
+public import TensorCore
+
+/// Text to video: one clip from noise.
+public enum TextToVideo {
+  /// Generates `frames` pictures.
+  /// - Parameters:
+  ///   - caption: words in place of the settings' prompt (callers with parsed captions).
+  ///   - adapterStrengths: one row per adapter of the model, one value per output frame.
+  ///   - noise: starting noise `[C, F, h, w]` or `[1, C, F, h, w]`; drawn from the clip's seed when nil.
+  ///   - clipIndex: the clip's seed is `settings.seed + clipIndex`.
+  /// - Throws: `PipelineError`, `TagTable.PromptError`, `WeightsError`, or `Cancelled`.
+  public static func run(
+    _ model: VideoModel, settings: SamplerSettings, caption: [String]? = nil, frames: Int, width: Int, height: Int,
+    clipIndex: Int = 0, adapterStrengths: [[Float]] = [], noise: Tensor? = nil, monitor: RunMonitor = RunMonitor(),
+    stages: inout StageSeconds
+  ) throws -> [Frame] {
+    try model.checkBudget(frames: frames, width: width, height: height)
+    TensorMemory.resetPeak()
+    let sampler = try ClipSampler(model, settings: settings, caption: caption, stages: &stages)
+    let shape = [1, model.codec.channels, frames, model.padded(height) / model.codec.ratio,
+      model.padded(width) / model.codec.ratio]
+    var start: Tensor
+    if let noise {
+      guard noise.count == shape.reduce(1, *), noise.shape.suffix(4).elementsEqual(shape.suffix(4)) else {
+        throw PipelineError.noise(expected: shape, found: noise.shape)
+      }
+      start = noise.reshaped(shape)
+    } else {
+      var random = TorchRandom(seed: settings.seed &+ UInt64(clipIndex))
+      start = random.randn(Array(shape.dropFirst())).reshaped(shape)
+    }
+    let run = sampler.context(adapterStrengths: adapterStrengths, frames: frames, monitor: monitor)
+    let scheduler = FlowMatchEuler(sampler.config, steps: sampler.steps)
+    let before = now()
+    start = try sampler.denoise(start, scheduler, clip: clipIndex, run, monitor)
+    let middle = now()
+    let result = try model.codec.decode(start, height: height, width: width, run)
+    stages.denoise += middle - before
+    stages.decode += now() - middle
+    stages.clips += 1
+    stages.frames += frames
+    stages.peakBytes = max(stages.peakBytes, TensorMemory.peakBytes)
+    return result
+  }
+}

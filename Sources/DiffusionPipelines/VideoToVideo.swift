@@ -1,0 +1,45 @@
+import DiffusionLayers
+import TensorCore
+
+/// Video to video: one clip, started from its noised latents.
+enum VideoToVideo {
+  /// Transforms the frames of one window, all of one size.
+  /// - Parameters:
+  ///   - strength: in (0, 1]; 1 starts from pure noise and never looks at the source.
+  ///   - noiseSeeds: one seed per frame. Noise belongs to a frame of the stream, not to a window, so that windows agree
+  ///     where they overlap.
+  static func run(
+    _ model: VideoModel, sampler: ClipSampler, frames: [Frame], strength: Float, adapterStrengths: [[Float]],
+    noiseSeeds: [UInt64], clip: Int, monitor: RunMonitor, stages: inout StageSeconds
+  ) throws -> [Frame] {
+    let (width, height) = (frames[0].width, frames[0].height)
+    let (padWidth, padHeight) = (model.padded(width), model.padded(height))
+    try model.checkBudget(frames: frames.count, width: width, height: height)
+    TensorMemory.resetPeak()
+    let run = sampler.context(adapterStrengths: adapterStrengths, frames: frames.count, monitor: monitor)
+    let shape = [model.codec.channels, padHeight / model.codec.ratio, padWidth / model.codec.ratio]
+    let noise = Tensor.concatenated(
+      noiseSeeds.map { seed in
+        var random = TorchRandom(seed: seed)
+        return random.randn([1, shape[0], 1] + shape[1...])
+      }, axis: 2)
+    let scheduler = FlowMatchEuler(sampler.config, steps: sampler.steps, strength: strength)
+
+    let start = now()
+    var latents = noise
+    if strength < 1 {
+      let clean = try model.codec.encode(frames, height: padHeight, width: padWidth, run)
+      latents = scheduler.addNoise(clean, noise: noise)
+    }
+    let encoded = now()
+    latents = try sampler.denoise(latents, scheduler, clip: clip, run, monitor)
+    let denoised = now()
+    let result = try model.codec.decode(latents, height: height, width: width, run)
+    stages.encode += encoded - start
+    stages.denoise += denoised - encoded
+    stages.decode += now() - denoised
+    stages.clips += 1
+    stages.peakBytes = max(stages.peakBytes, TensorMemory.peakBytes)
+    return result
+  }
+}
