@@ -87,31 +87,31 @@ def encode_captions(table, captions):
     return table[torch.tensor([rows(c) for c in captions])]
 
 
-def schedule(steps):
+def levels(steps, strength=1.0):
+    """Noise levels of a run, the last one 0.  Strength 1: diffusers' FlowMatchEulerDiscreteScheduler.  Below 1 (video to video):
+    max(1, round(steps * strength)) equal steps from the level that the share `strength` shifts to."""
+    if strength < 1:
+        n = max(1, round(steps * strength))
+        u = strength * (1 - torch.arange(n + 1, dtype=torch.float64) / n)
+        return (SHIFT * u / (1 + (SHIFT - 1) * u)).float()
     from diffusers import FlowMatchEulerDiscreteScheduler
     s = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
     s.set_timesteps(steps)
-    return s
+    return s.sigmas
 
 
 @torch.no_grad()
-def sample(forward, start, words, steps=8, guidance=1.5, strength=1.0, negative=None):
-    """Euler steps from `start`: unit noise [B,32,F,H,W] when strength is 1, else (source latents, noise), of which the last
-    steps * strength steps are run.  words [B,8,64]; the unconditional caption is `negative` or empty."""
-    s = schedule(steps)
-    if strength < 1:
-        source, noise = start
-        first = steps - max(1, int(steps * strength + 1e-6))
-        sigma = s.sigmas[first]
-        x = (1 - sigma) * source + sigma * noise
-    else:
-        x, first = (start[1] if isinstance(start, tuple) else start), 0
+def sample(forward, noise, words, steps=8, guidance=1.0, strength=1.0, source=None, negative=None):
+    """Euler steps from unit noise [B,32,F,H,W], mixed with normalised `source` latents where strength is below 1.
+    words [B,8,64]; the unconditional caption is `negative` or empty."""
+    sigmas = levels(steps, strength)
+    x = noise if strength >= 1 else (1 - sigmas[0]) * source + sigmas[0] * noise
     empty = torch.zeros_like(words) if negative is None else negative.expand_as(words)
-    for i in range(first, steps):
-        t = s.timesteps[i].expand(x.shape[0])
+    for now, then in zip(sigmas, sigmas[1:]):
+        t = (now * 1000).expand(x.shape[0])
         v = forward(with_planes(x), t, words)
         if guidance != 1:
             u = forward(with_planes(x), t, empty)
             v = u + guidance * (v - u)
-        x = x + (s.sigmas[i + 1] - s.sigmas[i]) * v
+        x = x + (then - now) * v
     return x

@@ -24,7 +24,7 @@ from vocabulary import rows
 # latent sizes (w, h) a batch is cut to, with their share of the batches
 BUCKETS = [((8, 8), .22), ((12, 8), .18), ((8, 12), .07), ((12, 12), .18), ((16, 16), .10), ((18, 10), .12), ((24, 14), .07),
            ((32, 18), .06)]
-TOKENS = 4096                                            # per batch over all ranks
+TOKENS = 2048                                            # per batch over all ranks
 
 
 class Latents:

@@ -1,0 +1,154 @@
+"""Trains a style adapter (LoRA) whose ground truth is a known picture filter.
+
+  python3 prepare.py … --filter poster ; python3 adapter.py --model models/nano --work DIR --filter poster --out models/adapters/poster.safetensors
+
+Two kinds of batches.  Plain: the noised clip is the filtered one, as for any LoRA.  From the source (--from-source, 0.7 of the
+time): at use the start is the noised *source*, x(s) = (1-s) source + s noise, so a start level s is drawn, the sampler's straight
+way from x(s) to the filtered clip is followed down to a random t <= s, and the target is that way's velocity.  Captions are empty
+half of the time.  Interrupt at will: the same command goes on.
+"""
+import argparse
+import glob
+import json
+import os
+import time
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+import nano
+from fastwan import FastWan
+from vocabulary import rows
+
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
+SIZES = [((12, 8), .15), ((12, 12), .25), ((18, 10), .25), ((24, 14), .2), ((32, 18), .15)]
+
+
+def pairs(work, name):
+    """[(source, filtered, caption rows)] of all shards that both exist"""
+    out = []
+    for path in sorted(glob.glob(f"{work}/latents-{name}/*.safetensors")):
+        with safe_open(path, "pt") as f, safe_open(path.replace(f"latents-{name}", "latents"), "pt") as s:
+            captions = json.loads(f.metadata()["captions"])
+            out += [(s.get_tensor(k), f.get_tensor(k), rows(captions[k])) for k in f.keys()]
+    return out
+
+
+def add_adapter(model, rank, targets=TARGETS):
+    from peft import LoraConfig
+    model.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name="style")
+    return [p for n, p in model.named_parameters() if ".lora_" in n]
+
+
+def export(model, path, metadata):
+    tensors = {}
+    for k, v in model.state_dict().items():
+        if ".lora_A.style." in k or ".lora_B.style." in k:
+            tensors["transformer." + k.replace(".style.", ".")] = v.detach().bfloat16().contiguous().cpu()
+    save_file(tensors, path + ".tmp", {"format": "pt", **{k: str(v) for k, v in metadata.items()}})
+    os.replace(path + ".tmp", path)
+    os.chmod(path, 0o644)
+
+
+def load_adapter(model, path):
+    """Attaches an exported file (alpha = rank) under the name `style`."""
+    with safe_open(path, "pt") as f:
+        tensors = {k: f.get_tensor(k).float() for k in f.keys()}
+    modules = sorted({k.removeprefix("transformer.").split(".lora_")[0] for k in tensors})
+    add_adapter(model, next(v for k, v in tensors.items() if ".lora_A." in k).shape[0], modules)
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for k, v in tensors.items():
+            own[k.removeprefix("transformer.").replace(".lora_A.", ".lora_A.style.").replace(".lora_B.", ".lora_B.style.")].copy_(v)
+    model.requires_grad_(False)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", required=True)
+    p.add_argument("--work", required=True)
+    p.add_argument("--filter", required=True)
+    p.add_argument("--out", required=True)
+    p.add_argument("--rank", type=int, default=8)
+    p.add_argument("--lr", type=float, default=2e-3)
+    p.add_argument("--minutes", type=float, default=15, help="total training time, all runs together")
+    p.add_argument("--tokens", type=int, default=2048)
+    p.add_argument("--from-source", type=float, default=.7)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--seed", type=int, default=1)
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(a.seed)
+    model, table, mean, std = nano.load(a.model)
+    params = add_adapter(model, a.rank)
+    model, table = model.to(a.device), table.to(a.device)
+    for q in params:
+        q.requires_grad_(True)
+    adam = torch.optim.AdamW(params, lr=a.lr, betas=(.9, .98), weight_decay=0)
+    checkpoint, step, spent = f"{a.work}/adapter-{a.filter}.pt", 0, 0.0
+    if os.path.exists(checkpoint):
+        s = torch.load(checkpoint, map_location=a.device)
+        with torch.no_grad():
+            for q, v in zip(params, s["params"]):
+                q.copy_(v)
+        adam.load_state_dict(s["adam"])
+        step, spent = s["step"], s["spent"]
+        print(f"goes on at step {step}", flush=True)
+    data = pairs(a.work, a.filter)
+    fitting = {b: [i for i, (z, _, _) in enumerate(data) if z.shape[3] >= b[0] and z.shape[2] >= b[1]] for b, _ in SIZES}
+    shares = torch.tensor([s for _, s in SIZES])
+    scale = lambda z: (z - mean.view(1, -1, 1, 1, 1)) / std.view(1, -1, 1, 1, 1)
+    forward, losses, tick, saved = FastWan(model), [], time.time(), time.time()
+
+    def save():
+        torch.save(dict(params=[q.detach() for q in params], adam=adam.state_dict(), step=step, spent=spent), checkpoint + ".tmp")
+        os.replace(checkpoint + ".tmp", checkpoint)
+        export(model, a.out, dict(base="nano", filter=a.filter, rank=a.rank, alpha=a.rank, steps=step))
+
+    while spent < a.minutes * 60:
+        g = torch.Generator().manual_seed(7_000_003 * a.seed + step)
+        w, h = SIZES[int(torch.multinomial(shares, 1, generator=g))][0]
+        n = max(1, a.tokens // (2 * w * h))
+        src, dst, ids = [], [], []
+        for _ in range(n):
+            z, f, words = data[fitting[w, h][int(torch.randint(len(fitting[w, h]), (), generator=g))]]
+            y = int(torch.randint(z.shape[2] - h + 1, (), generator=g))
+            x = int(torch.randint(z.shape[3] - w + 1, (), generator=g))
+            cut = lambda q: q[:, :, y:y + h, x:x + w].float().permute(1, 0, 2, 3).expand(32, 8, h, w)
+            src.append(cut(z)), dst.append(cut(f)), ids.append(words)
+        src, dst, ids = scale(torch.stack(src)), scale(torch.stack(dst)), torch.tensor(ids)
+        ids = ids * (torch.rand(n, 1, generator=g) > .5)
+        noise = torch.randn(src.shape, generator=g)
+        u = ((torch.arange(n) + torch.rand(n, generator=g)) / n).view(-1, 1, 1, 1, 1)
+        if torch.rand((), generator=g) < a.from_source:
+            start = .3 + .5 * torch.rand(u.shape, generator=g)          # where strength 0.3 ... 0.8 starts
+            share = u.clamp(min=.1)                                    # how much of the way is still ahead
+            first = (1 - start) * src + start * noise
+            t, x, target = start * share, share * first + (1 - share) * dst, (first - dst) / start
+        else:
+            t = torch.sigmoid(torch.special.ndtri(u.clamp(1e-3, 1 - 1e-3)))
+            x, target = (1 - t) * dst + t * noise, noise - dst
+        with torch.no_grad():
+            words = table[ids.to(a.device)]
+        v = forward(nano.with_planes(x.to(a.device)), t.flatten().to(a.device) * 1000, words)
+        loss = F.mse_loss(v, target.to(a.device))
+        adam.zero_grad()
+        loss.backward()
+        left = 1 - spent / (a.minutes * 60)
+        adam.param_groups[0]["lr"] = a.lr * min(1, (step + 1) / 30) * min(1, max(.02, left / .4))
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        adam.step()
+        step, spent, tick = step + 1, spent + time.time() - tick, time.time()
+        losses.append(loss.item())
+        if step % 25 == 0:
+            print(json.dumps(dict(step=step, loss=round(sum(losses) / len(losses), 4), seconds=round(spent), pairs=len(data))), flush=True)
+            losses = []
+        if time.time() - saved > 120:
+            save()
+            saved = time.time()
+    save()
+
+
+if __name__ == "__main__":
+    main()
