@@ -10,15 +10,15 @@ public struct ResidentSource: WeightSource {
     self.tensors = tensors
   }
 
-  /// Loads the tensors of `source` whose names `isNeeded` accepts, all by default.
+  /// Loads the tensors of these names from `source`, all of them by default.
   ///
   /// `progress` is told the tensors done and their number before each tensor and at the end; what it throws, such
   /// as a cancellation, ends the loading.
   public init(
-    loading source: any WeightSource, where isNeeded: (String) -> Bool = { _ in true },
+    loading source: any WeightSource, names: [String]? = nil,
     progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws {
-    let names = source.names.filter(isNeeded)
+    let names = names ?? source.names
     var tensors: [String: Tensor] = [:]
     tensors.reserveCapacity(names.count)
     for (index, tensor) in names.enumerated() {
