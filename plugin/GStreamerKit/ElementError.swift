@@ -6,7 +6,7 @@ public import CGStreamer
 public struct ElementError: Error, CustomStringConvertible {
   public enum Kind: Sendable {
     case resourceNotFound, resourceRead, resourceNoSpace, resourceFailed
-    case streamFormat, streamDecode, streamFailed
+    case streamFormat, streamWrongType, streamFailed
     case librarySettings, libraryInit, coreFailed, coreNegotiation
   }
 
@@ -29,7 +29,7 @@ public struct ElementError: Error, CustomStringConvertible {
     case .resourceNoSpace: (gst_resource_error_quark(), gint(GST_RESOURCE_ERROR_NO_SPACE_LEFT.rawValue))
     case .resourceFailed: (gst_resource_error_quark(), gint(GST_RESOURCE_ERROR_FAILED.rawValue))
     case .streamFormat: (gst_stream_error_quark(), gint(GST_STREAM_ERROR_FORMAT.rawValue))
-    case .streamDecode: (gst_stream_error_quark(), gint(GST_STREAM_ERROR_DECODE.rawValue))
+    case .streamWrongType: (gst_stream_error_quark(), gint(GST_STREAM_ERROR_WRONG_TYPE.rawValue))
     case .streamFailed: (gst_stream_error_quark(), gint(GST_STREAM_ERROR_FAILED.rawValue))
     case .librarySettings: (gst_library_error_quark(), gint(GST_LIBRARY_ERROR_SETTINGS.rawValue))
     case .libraryInit: (gst_library_error_quark(), gint(GST_LIBRARY_ERROR_INIT.rawValue))
