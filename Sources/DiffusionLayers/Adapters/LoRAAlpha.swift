@@ -83,14 +83,15 @@ struct LoRASettings {
     return module == pattern || module.hasSuffix("." + pattern)
   }
 
-  /// A pattern without regular-expression operators, the only kind that is written in practice.
+  /// A pattern without regular-expression operators, the only kind that is written in practice. A leading `^` stays.
   private static func plain(_ pattern: String) throws(JSONError) -> String {
-    let body = pattern.hasPrefix("^") ? pattern.dropFirst() : pattern[...]
+    let anchor = pattern.hasPrefix("^") ? "^" : ""
+    let body = String(pattern.dropFirst(anchor.count))
     if body.contains(where: { "*+?[](){}|\\^$".contains($0) }) {
       throw JSONError(
         .wrongType(
           key: "rank_pattern or alpha_pattern", expected: "plain module names", found: "'\(pattern)'"))
     }
-    return LoRAKey.stripped(pattern)
+    return anchor + LoRAKey.stripped(body)
   }
 }

@@ -14,7 +14,9 @@ public enum LoRAError: Error, Equatable, CustomStringConvertible {
   case shape(file: String, module: String, expected: [Int], found: [Int], seemsFor: String?)
   case unmatched(file: String, unmatched: Int, total: Int, examples: [String], seemsFor: String?)
 
-  public var description: String {
+  public var description: String { sentence.printable }
+
+  private var sentence: String {
     switch self {
     case .file(let error): error.description
     case .unsupported(let file, let dialect):

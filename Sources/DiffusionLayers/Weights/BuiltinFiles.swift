@@ -29,7 +29,7 @@ public enum BuiltinFiles {
   }
 
   /// The embedded file of this path, such as `nano/model_index.json`.
-  static func find(_ path: String) -> EmbeddedFile? {
+  package static func find(_ path: String) -> EmbeddedFile? {
     for index in 0..<videolora_builtin_count() {
       let entry = videolora_builtin_at(index)
       guard let name = entry.name, let data = entry.data, path == String(cString: name) else { continue }

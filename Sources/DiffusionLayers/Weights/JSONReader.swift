@@ -32,7 +32,9 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
     self.offset = offset
   }
 
-  public var description: String {
+  public var description: String { sentence.printable }
+
+  private var sentence: String {
     let place = file.isEmpty ? "" : "\(file): "
     let at = offset.map { " at byte \($0)" } ?? ""
     switch reason {

@@ -59,7 +59,7 @@ public enum WeightsError: Error, Equatable {
 
 extension WeightsError: CustomStringConvertible {
   public var description: String {
-    fileDescription ?? headerDescription ?? tensorDescription
+    (fileDescription ?? headerDescription ?? tensorDescription).printable
   }
 
   private var fileDescription: String? {
@@ -157,5 +157,19 @@ extension WeightsError: CustomStringConvertible {
 
   private func damaged(_ file: String, _ what: String) -> String {
     "'\(file)' is damaged or not a safetensors file: \(what); download it again"
+  }
+}
+
+extension String {
+  /// The text with control characters, which names from files may hold, made visible.
+  var printable: String {
+    guard unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else { return self }
+    return unicodeScalars.reduce(into: "") { result, scalar in
+      if scalar.properties.generalCategory == .control {
+        result += "\\u{\(String(scalar.value, radix: 16))}"
+      } else {
+        result.unicodeScalars.append(scalar)
+      }
+    }
   }
 }
