@@ -47,6 +47,11 @@ struct ClipSampler {
     return RunContext(strengths: rows, cancellation: monitor.cancellation)
   }
 
+  /// A context without conditions, every adapter at strength 1.
+  static func plainContext(_ model: VideoModel) -> RunContext {
+    RunContext(strengths: model.adapters.map { _ in [1] })
+  }
+
   /// All steps of one clip, with progress after each.
   func denoise(
     _ latents: Tensor, _ scheduler: FlowMatchEuler, clip: Int, _ run: RunContext, _ monitor: RunMonitor

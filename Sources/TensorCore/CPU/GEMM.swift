@@ -35,6 +35,7 @@ enum GEMM {
     finish: (_ rows: Range<Int>, _ columns: Range<Int>) -> Void = { _, _ in }
   ) {
     guard m > 0, n > 0 else { return }
+    FlopCounter.add(2 * Double(m) * Double(n) * Double(k))
     let (rowsPerTask, columnsPerTask) = tiles(m: m, n: n)
     let rowTasks = (m + rowsPerTask - 1) / rowsPerTask
     let columnTasks = (n + columnsPerTask - 1) / columnsPerTask

@@ -15,6 +15,7 @@ extension Tensor {
     let (q, k, v) = (query.detached().contiguous(), key.detached().contiguous(), value.detached().contiguous())
     let mask = bias?.detached().contiguous()
     let result = Tensor(uninitialized: query.shape)
+    FlopCounter.add(4 * Double(batch * heads) * Double(queries) * Double(keys) * Double(size))
     let width = heads * size
     let scale = 1 / Float(size).squareRoot()
     let tile = min(queries, 64)

@@ -17,6 +17,8 @@ extension Tensor {
     let columns = (width + 2 * padding - kernel.width) / stride + 1
     let shape = [pictures, rows, columns, kernel.outputs]
     precondition(skip == nil || skip?.shape == shape, "skip \(skip?.shape ?? []) of a convolution to \(shape)")
+    FlopCounter.add(
+      2 * Double(shape.product) * Double(kernel.inputs) * Double(kernel.height) * Double(kernel.width))
     let source = x.contiguous()
     let residual = skip?.contiguous()
     let result = Tensor(uninitialized: shape)

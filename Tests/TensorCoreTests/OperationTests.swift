@@ -1,0 +1,94 @@
+import DiffusionLayers
+import TensorCore
+import TestSupport
+import Testing
+
+/// Single operations against torch, and their gradients where they have any.
+@Suite struct OperationTests {
+  let golden: SafetensorsFile
+
+  init() throws { golden = try Fixture.safetensors("ops") }
+
+  private func input(_ name: String, _ tensor: String) throws -> Tensor { try golden["\(name).in.\(tensor)"] }
+
+  /// Compares `y` with the golden and, with leaves, the gradients of `sum(y * dy)`.
+  private func check(_ name: String, _ y: Tensor, _ leaves: [(String, Tensor)] = []) throws {
+    let forward = Difference(y.detached(), try golden["\(name).out.y"])
+    #expect(forward.relative < Tolerance.operation, "\(name): \(forward)")
+    guard !leaves.isEmpty else { return }
+    let gradients = (y * (try input(name, "dy"))).sum().gradients(of: leaves.map(\.1))
+    for ((leaf, _), gradient) in zip(leaves, gradients) {
+      let difference = Difference(gradient, try golden["\(name).out.d\(leaf)"])
+      #expect(difference.relative < 2e-5, "\(name) d\(leaf): \(difference)")
+    }
+  }
+
+  @Test func linear() throws {
+    let x = try input("linear", "x").trainable()
+    let weight = try input("linear", "weight").trainable()
+    let bias = try input("linear", "bias").trainable()
+    try check("linear", Tensor.linear(x, weight: weight, bias: bias), [("x", x), ("weight", weight), ("bias", bias)])
+  }
+
+  @Test func layerNorm() throws {
+    let x = try input("layer_norm", "x").trainable()
+    try check("layer_norm", Tensor.layerNorm(x, eps: 1e-6), [("x", x)])
+    let (z, weight, bias) = (
+      try input("layer_norm_affine", "x").trainable(), try input("layer_norm_affine", "weight").trainable(),
+      try input("layer_norm_affine", "bias").trainable()
+    )
+    try check(
+      "layer_norm_affine", Tensor.layerNorm(z, weight: weight, bias: bias, eps: 1e-6),
+      [("x", z), ("weight", weight), ("bias", bias)])
+  }
+
+  @Test func rmsNorm() throws {
+    let x = try input("rms_norm", "x").trainable()
+    let weight = try input("rms_norm", "weight").trainable()
+    try check("rms_norm", Tensor.rmsNorm(x, weight: weight, eps: 1e-6), [("x", x), ("weight", weight)])
+  }
+
+  @Test(arguments: ["attention", "cross_attention"]) func attention(_ name: String) throws {
+    let (q, k, v) = (
+      try input(name, "q").trainable(), try input(name, "k").trainable(), try input(name, "v").trainable()
+    )
+    try check(name, Tensor.attention(q, k, v), [("q", q), ("k", k), ("v", v)])
+  }
+
+  @Test func activations() throws {
+    try check("gelu_tanh", try input("gelu_tanh", "x").geluTanh())
+    try check("silu", try input("silu", "x").silu())
+  }
+
+  @Test(arguments: [("conv2d_stride1", 1, 1), ("conv2d_stride2", 2, 1), ("conv2d_1x1", 1, 0)])
+  func convolution(_ name: String, stride: Int, padding: Int) throws {
+    let bias = golden.entries["\(name).in.bias"] == nil ? nil : try input(name, "bias")
+    let kernel = ConvolutionKernel(weight: try input(name, "weight"), bias: bias)
+    let x = try input(name, "x").permuted([0, 2, 3, 1])
+    let y = Tensor.convolution(x, kernel: kernel, stride: stride, padding: padding)
+    try check(name, y.permuted([0, 3, 1, 2]))
+    let skip = Tensor(repeating: 0.25, shape: y.shape)
+    let fused = Tensor.convolution(
+      x, kernel: kernel, stride: stride, padding: padding, activation: .relu, adding: skip)
+    #expect(Difference(fused, (y + skip).relu()).relative < Tolerance.operation)
+  }
+
+  @Test func groupNorm() throws {
+    let x = try input("group_norm", "x").permuted([0, 2, 3, 1])
+    let y = Tensor.groupNorm(
+      x, groups: 4, weight: try input("group_norm", "weight"), bias: try input("group_norm", "bias"), eps: 1e-5)
+    try check("group_norm", y.permuted([0, 3, 1, 2]))
+  }
+
+  @Test func upsampling() throws {
+    let x = try input("upsample_nearest", "x").permuted([0, 2, 3, 1])
+    try check("upsample_nearest", x.upsampledNearest().permuted([0, 3, 1, 2]))
+  }
+
+  @Test func rotary() throws {
+    let x = try input("rope", "x")
+    let positions = RotaryPositions(frames: [0, 1, 2, 3], rows: [0, 1, 2], columns: [0, 1, 2, 3, 4])
+    let table = RotaryTable(headDim: 16, positions: positions)
+    try check("rope", table(x))
+  }
+}
