@@ -1,0 +1,81 @@
+import ArgumentParser
+import DiffusionLayers
+import Glibc
+
+/// Says what a model directory or an adapter file is.
+struct Inspect: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say what a model directory or an adapter file is; with --model, which of its keys match.",
+    discussion: "Example: videolora inspect style.safetensors --model builtin:nano")
+
+  @Argument(help: "Model directory, adapter or other .safetensors file, or a builtin name.")
+  var path: String
+
+  @Option(help: "Model directory that an adapter is matched against.")
+  var model: String?
+
+  @Flag(help: "Print the result as JSON.")
+  var json = false
+
+  func run() throws {
+    if isModel {
+      guard model == nil else { throw CLIError("--model is for adapter files; '\(path)' is a model itself") }
+      try ModelSummary(path).show(json: json)
+    } else if let file = try? SafetensorsFile(path: adapterFile), !Self.looksLikeAdapter(file) {
+      try TensorFileSummary(file).show(json: json)
+    } else {
+      try AdapterSummary(path, model: model).show(json: json)
+    }
+  }
+
+  /// A folder with an adapter inside counts as an adapter.
+  private var isModel: Bool {
+    if path.hasPrefix("builtin:") {
+      return BuiltinFiles.models.contains(String(path.dropFirst("builtin:".count)))
+    }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return false }
+    return adapterFile == path
+  }
+
+  private var adapterFile: String {
+    for name in ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"] {
+      let file = path.hasSuffix("/") ? path + name : "\(path)/\(name)"
+      if access(file, F_OK) == 0 { return file }
+    }
+    return path
+  }
+
+  private static func looksLikeAdapter(_ file: SafetensorsFile) -> Bool {
+    let marks = ["lora", "hada_", "lokr_", "matrix_A", "alpha"]
+    return file.names.contains { name in marks.contains { name.contains($0) } }
+  }
+}
+
+/// Any other safetensors file: its dtypes and sizes.
+struct TensorFileSummary {
+  let file: SafetensorsFile
+
+  init(_ file: SafetensorsFile) { self.file = file }
+
+  func show(json: Bool) throws {
+    if json {
+      let tensors = file.names.map { name -> JSONValue in
+        let entry = file.entries[name]
+        return .object([
+          "name": .string(name), "dtype": .string(entry?.dtype.safetensorsName ?? ""),
+          "shape": .array((entry?.shape ?? []).map { .integer($0) }),
+        ])
+      }
+      print(JSONValue.object(["kind": "tensors", "path": .string(file.name), "tensors": .array(tensors)]))
+      return
+    }
+    print("\(file.name): \(file.names.count) tensors, neither an adapter nor a model directory")
+    var table = TextTable("tensor", "dtype", "shape")
+    for name in file.names {
+      guard let entry = file.entries[name] else { continue }
+      table.add(name, entry.dtype.safetensorsName, "\(entry.shape)")
+    }
+    print(table.text)
+  }
+}

@@ -1,0 +1,106 @@
+import DiffusionLayers
+import Glibc
+
+/// A model directory as its configs and headers describe it; no weight is read.
+struct ModelSummary {
+  struct Component {
+    var name: String
+    var className: String
+    var files: [String] = []
+    var dtypes: [String] = []
+    var parameters = 0
+    var bytes = 0
+  }
+
+  let path: String
+  let pipeline: String
+  let family: String
+  let components: [Component]
+
+  init(_ path: String) throws {
+    self.path = path
+    let directory = try ModelDirectory(path)
+    guard directory.exists("model_index.json") else {
+      throw CLIError(
+        "'\(path)' has no model_index.json; name a directory in diffusers' layout, an adapter file or builtin:nano"
+      )
+    }
+    let index = try directory.json("model_index.json")
+    pipeline = index["_class_name"]?.string ?? "unknown"
+    components = try index.keys.compactMap { key in
+      guard let pair = index[key]?.array, pair.count == 2, let className = pair[1].string else { return nil }
+      return try Self.component(key, className, directory)
+    }
+    family = Self.family(components)
+  }
+
+  private static func family(_ components: [Component]) -> String {
+    let backbone = components.first { $0.name == "transformer" || $0.name == "unet" }?.className ?? "none"
+    return ["WanTransformer3DModel": "wan"][backbone] ?? "\(backbone) (not supported yet)"
+  }
+
+  private static func component(_ name: String, _ className: String, _ directory: ModelDirectory) throws
+    -> Component
+  {
+    var component = Component(name: name, className: className)
+    for file in files(of: name, directory) {
+      let source = try directory.source("\(name)/\(file)")
+      component.files.append(file)
+      component.bytes += source.count
+      guard file.hasSuffix(".safetensors") else { continue }
+      let tensors = try SafetensorsFile(source: source)
+      component.parameters += tensors.entries.values.reduce(0) { $0 + $1.count }
+      for dtype in Set(tensors.entries.values.map(\.dtype.safetensorsName)).sorted()
+      where !component.dtypes.contains(dtype) { component.dtypes.append(dtype) }
+    }
+    return component
+  }
+
+  /// Names of the files in a component's folder, sorted.
+  private static func files(of component: String, _ directory: ModelDirectory) -> [String] {
+    if directory.path.hasPrefix("builtin:") {
+      let prefix = directory.path.dropFirst("builtin:".count) + "/\(component)/"
+      return BuiltinFiles.paths.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
+    }
+    guard let folder = opendir(directory.location(of: component)) else { return [] }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if entry.pointee.d_type != DT_DIR, name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  func show(json: Bool) throws {
+    let parameters = components.reduce(0) { $0 + $1.parameters }
+    if json {
+      let list = components.map { component in
+        JSONValue.object([
+          "name": .string(component.name), "class": .string(component.className),
+          "parameters": .integer(component.parameters),
+          "dtypes": .array(component.dtypes.map { .string($0) }),
+          "bytes": .integer(component.bytes), "files": .array(component.files.map { .string($0) }),
+        ])
+      }
+      print(
+        JSONValue.object([
+          "kind": "model", "path": .string(path), "pipeline": .string(pipeline), "family": .string(family),
+          "parameters": .integer(parameters), "components": .array(list),
+        ]))
+      return
+    }
+    print("\(path): \(pipeline), family \(family), \(millions(parameters)) parameters")
+    var table = TextTable("component", "class", "parameters", "dtype", "size on disk")
+    for component in components {
+      table.add(
+        component.name, component.className, component.parameters == 0 ? "-" : millions(component.parameters),
+        component.dtypes.isEmpty ? "-" : component.dtypes.joined(separator: ", "), mebibytes(component.bytes))
+    }
+    print(table.text)
+  }
+
+  private func millions(_ count: Int) -> String { fixed(Double(count) / 1e6, 2) + " M" }
+}
