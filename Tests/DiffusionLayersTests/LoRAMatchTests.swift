@@ -84,6 +84,19 @@ import Testing
     #expect(match.report.untouched == [])
   }
 
+  /// Files written by peft and diffusers themselves, against a real tiny checkpoint.
+  @Test(arguments: [("peft", 1, LoRAAlphaRule.none), ("peft_alpha", 2, LoRAAlphaRule.header)])
+  func matchesFilesOfThePeers(name: String, scale: Float, rule: LoRAAlphaRule) throws {
+    let fixtures = #filePath.split(separator: "/").dropLast(2).map { "/" + $0 }.joined() + "/Fixtures"
+    let model = try SafetensorsSource(try ModelDirectory(fixtures + "/wan_tiny"), component: "transformer")
+    let file = try LoRAFile(path: "\(fixtures)/wan_tiny_loras/wan_tiny.\(name).safetensors")
+    let match = try file.match(against: model, strict: true)
+    #expect(match.report.matchedKeys == match.report.totalKeys)
+    #expect(match.report.effectiveScale == scale)
+    #expect(match.report.rules == [rule])
+    #expect(match.pairs["blocks.0.attn1.to_q"] != nil)
+  }
+
   @Test(
     arguments: [
       (["transformer.transformer_blocks.0.attn1.to_q"], 1920, "CogVideoX-2B"),

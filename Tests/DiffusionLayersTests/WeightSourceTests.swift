@@ -138,7 +138,19 @@ import Testing
     #expect(throws: WeightsError.fileTooLarge(file: config, bytes: 8, limit: 7)) {
       try directory.read("sub/config.json", limit: 7)
     }
-    #expect(throws: WeightsError.self) { try ModelDirectory(config) }
+    #expect(throws: WeightsError.foreign(file: config, format: .json)) { try ModelDirectory(config) }
+    let plain = try folder.write("plain", to: "plain.txt")
+    let error = #expect(throws: WeightsError.self) { try ModelDirectory(plain) }
+    #expect(error?.description.contains("a model is a folder with a model_index.json") == true)
+    #expect(throws: WeightsError.notARegularFile(file: "/dev/null", kind: "a device")) {
+      try ModelDirectory("/dev/null")
+    }
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    let model = try folder.write(pointer, to: "model_index.json")
+    #expect(throws: WeightsError.foreign(file: model, format: .gitLFSPointer)) {
+      try directory.json("model_index.json")
+    }
+    #expect(throws: WeightsError.foreign(file: model, format: .gitLFSPointer)) { try ModelDirectory(model) }
     #expect(throws: WeightsError.notFound(file: "/no/such")) { try ModelDirectory("/no/such") }
     #expect(throws: WeightsError.notFound(file: "")) { try ModelDirectory("") }
   }

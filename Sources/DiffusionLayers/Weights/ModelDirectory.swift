@@ -17,10 +17,17 @@ public struct ModelDirectory: Sendable {
     }
     var status = stat()
     guard !path.isEmpty, !path.utf8.contains(0), stat(path, &status) == 0 else { throw .notFound(file: path) }
-    guard status.st_mode & S_IFMT == S_IFDIR else {
-      throw .unreadable(
-        file: path, reason: "a model is a folder with a model_index.json, and this is no folder")
+    if status.st_mode & S_IFMT != S_IFDIR { throw Self.notAFolder(try WeightFile(path)) }
+  }
+
+  /// The error for a file given in place of a folder: say what it is where that is recognised.
+  private static func notAFolder(_ file: WeightFile) -> WeightsError {
+    let source = ByteSource.file(file)
+    if let head = try? source.bytes(0..<min(512, source.count)), let format = ForeignFormat(head: head) {
+      return .foreign(file: file.path, format: format)
     }
+    return .unreadable(
+      file: file.path, reason: "a model is a folder with a model_index.json, and this is a file")
   }
 
   /// Whether the folder has this file, for example `transformer/config.json`.
@@ -54,6 +61,9 @@ public struct ModelDirectory: Sendable {
     do {
       value = try JSONValue.parse(bytes, file: location(of: name))
     } catch {
+      if let format = ForeignFormat(head: Array(bytes.prefix(512))), format != .json {
+        throw .foreign(file: location(of: name), format: format)
+      }
       throw .json(error)
     }
     guard let object = value.object else {

@@ -93,7 +93,7 @@ extension WeightsError: CustomStringConvertible {
     case .tooSmall(let file, let bytes):
       "'\(file)' has \(bytes) bytes, too few for a safetensors file; download it again"
     case .foreign(let file, let format):
-      "'\(file)' is \(format.name), not a safetensors file; \(format.remedy)"
+      "'\(file)' is \(format.name) and cannot be used; \(format.remedy)"
     case .headerEmpty(let file, let length): damaged(file, "its header length is \(length)")
     case .headerTooLarge(let file, let length, let limit):
       damaged(file, "its header length \(length) is above the limit of \(limit)")
