@@ -22,7 +22,7 @@ enum Subprocess {
 
     var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) }
     words.append(nil)
-    defer { words.forEach { free($0) } }
+    defer { for word in words { free(word) } }
     var child: pid_t = 0
     let failure = posix_spawnp(&child, program, &actions, nil, words, environ)
     close(ends[1])
