@@ -15,6 +15,8 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
   let hasFailed = Atomic<Bool>(false)
   /// The clip whose PROGRESS has started and not ended.
   let openClip = Mutex<Int?>(nil)
+  /// Tenths of a load that were announced.
+  let loadedTenth = Atomic<Int>(0)
   let stats = Mutex(RunStats())
   private let adapters = Mutex<[LoRAObject]>([])
   private let isRunning = Atomic<Bool>(false)
@@ -71,11 +73,6 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
         ElementError(
           .librarySettings,
           "\(property.name) can be set in NULL and READY only and keeps its value; stop the element first"))
-    }
-    if spec.pointee.value_type == gsw_type_double(), !g_value_get_double(value).isFinite {
-      return postWarning(
-        ElementError(
-          .librarySettings, "\(property.name) is not a number and keeps its value; set a finite one"))
     }
     settings.withLock { Self.properties.write(id, value, to: &$0) }
   }

@@ -71,8 +71,6 @@ final class LoRAObject: ObjectHalf, @unchecked Sendable {
     let (before, after) = settings.withLock { settings in
       let before = settings
       loraProperties.write(id, value, to: &settings)
-      if !settings.strength.isFinite { settings.strength = before.strength }
-      if !settings.alphaOverRank.isFinite { settings.alphaOverRank = before.alphaOverRank }
       return (before, settings)
     }
     if after.strengthCurve != before.strengthCurve {

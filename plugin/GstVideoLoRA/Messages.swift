@@ -11,8 +11,12 @@ extension DiffusionElement {
   func report(_ event: LoadEvent) {
     switch event {
     case .started(let text):
+      loadedTenth.store(0, ordering: .relaxed)
       postProgress(GST_PROGRESS_TYPE_START, "load", text)
     case .progress(let progress):
+      // The engine tells about every tensor; the bus hears of every tenth of the work.
+      let tenth = Int(progress.fraction * 10)
+      guard loadedTenth.exchange(tenth, ordering: .relaxed) < tenth else { return }
       postProgress(GST_PROGRESS_TYPE_CONTINUE, "load", "Loading \(progress.component)") {
         $0.set("percent", progress.fraction * 100)
       }

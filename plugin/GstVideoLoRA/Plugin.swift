@@ -31,11 +31,13 @@ private func immortal(_ text: StaticString) -> UnsafePointer<CChar> {
 }
 
 /// Called by GStreamer when it loads `libgstvideolora.so`.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 @c @implementation public func gst_plugin_videolora_get_desc() -> UnsafePointer<GstPluginDesc>! {
   UnsafePointer(descriptor)
 }
 
 /// Registers the plugin in a program that is linked with it.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 @c @implementation public func gst_plugin_videolora_register() {
   let plugin = descriptor.pointee
   gst_plugin_register_static(

@@ -5,21 +5,21 @@ import CGStreamer
 /// Points of stream time and value, linear in between, constant before the first and after the last.
 ///
 /// A time is a number with an optional unit, `s` (the default) or `ms`.
-struct StrengthCurve: Equatable {
-  struct Point: Equatable {
+package struct StrengthCurve: Equatable, Sendable {
+  package struct Point: Equatable, Sendable {
     /// Nanoseconds of stream time.
-    var time: UInt64
-    var value: Double
+    package var time: UInt64
+    package var value: Double
   }
 
-  struct Malformed: Error, CustomStringConvertible {
-    let description: String
+  package struct Malformed: Error, CustomStringConvertible {
+    package let description: String
   }
 
-  private(set) var points: [Point] = []
+  package private(set) var points: [Point] = []
 
   /// Reads the text; empty text is a curve without points.
-  init(_ text: String, range: ClosedRange<Double>) throws(Malformed) {
+  package init(_ text: String, range: ClosedRange<Double>) throws(Malformed) {
     for entry in text.split(separator: ",", omittingEmptySubsequences: false) where !text.isBlank {
       let halves = entry.split(separator: ":", omittingEmptySubsequences: false)
       guard halves.count == 2 else {

@@ -11,6 +11,8 @@ struct Latency: Sendable {
   var frames = 0
   /// The longest time one window took, so far.
   var compute: GstClockTime = 0
+  /// Whether upstream is live, so far as a LATENCY query has told.
+  var isLive = false
   /// Of one frame; 0 when the frame rate is variable.
   var frameDuration: GstClockTime = 0
 
@@ -76,14 +78,14 @@ extension VideoLoRAElement {
 
   /// Remembers what a frame's stay takes; posts LATENCY when that grows by a frame or the window changes.
   ///
-  /// The computing time counts: without it every live frame would be late at the sink.
+  /// For a live source the computing time counts: without it every frame would be late at the sink.
   func noteLatency(frames: Int, compute: GstClockTime) {
     let hasChanged = latency.withLock { latency -> Bool in
       let before = latency
       latency.frames = frames
       // Steps of a frame's duration, so that ordinary jitter changes nothing.
       let step = max(latency.frameDuration, 1_000_000)
-      latency.compute = max(latency.compute, (compute + step - 1) / step * step)
+      if latency.isLive { latency.compute = max(latency.compute, (compute + step - 1) / step * step) }
       return latency.frames != before.frames || latency.compute != before.compute
     }
     if hasChanged { postLatency() }
@@ -94,7 +96,10 @@ extension VideoLoRAElement {
     var least: GstClockTime = 0
     var most: GstClockTime = 0
     gst_query_parse_latency(query, &isLive, &least, &most)
-    let own = latency.withLock { $0.total }
+    let own = latency.withLock { latency in
+      latency.isLive = isLive != 0
+      return latency.total
+    }
     gst_query_set_latency(query, isLive, least + own, most == gsw_clock_none ? most : most + own)
   }
 }

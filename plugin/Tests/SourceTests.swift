@@ -1,0 +1,69 @@
+import CGStreamer
+import CGStreamerCheck
+import Testing
+
+extension ElementTests {
+  /// `videolorasrc`: clips from a prompt.
+  @Suite struct Source {
+    /// Runs a pipeline into a fakesink and returns what reached it, with the bus messages.
+    private func run(_ launch: String) throws -> (frames: [OutputFrame], messages: [BusMessage]) {
+      _ = gstreamer
+      let harness = try #require(gst_harness_new_parse(launch))
+      defer { gst_harness_teardown(harness) }
+      let bus = try #require(gst_bus_new())
+      defer { gst_object_unref(bus) }
+      gst_element_set_bus(harness.pointee.element, bus)
+      gst_harness_play(harness)
+      var frames: [OutputFrame] = []
+      var messages: [BusMessage] = []
+      for _ in 0..<2000 {
+        while let buffer = gst_harness_try_pull(harness) {
+          frames.append(
+            OutputFrame(
+              pts: buffer.pointee.pts, dts: buffer.pointee.dts, duration: buffer.pointee.duration,
+              flags: buffer.pointee.mini_object.flags, bytes: bytes(of: buffer)))
+          gst_buffer_unref(buffer)
+        }
+        messages += CGStreamerMessages.take(bus)
+        if messages.contains(where: { $0.type == GST_MESSAGE_ERROR || $0.type == GST_MESSAGE_EOS }) { break }
+        if let event = gst_harness_try_pull_event(harness) {
+          defer { gst_event_unref(event) }
+          if event.pointee.type == GST_EVENT_EOS { break }
+        } else {
+          g_usleep(5000)
+        }
+      }
+      return (frames, messages)
+    }
+
+    @Test func clipsTimesTheirLength() throws {
+      let (frames, messages) = try run(
+        "videolorasrc model=\(tinyModel) num-clips=2 clip-length=5 steps=2 seed=3 ! "
+          + "video/x-raw,format=RGB,width=24,height=16,framerate=10/1")
+      #expect(messages.filter { $0.type == GST_MESSAGE_ERROR }.map(\.text) == [])
+      #expect(frames.map(\.pts) == (0..<10).map { GstClockTime($0) * 100_000_000 })
+      #expect(frames.allSatisfy { $0.duration == 100_000_000 && $0.bytes.count == 24 * 16 * 3 })
+      #expect(frames[0].bytes != frames[5].bytes)
+    }
+
+    @Test func withoutCapsItHasTheTrainedSize() throws {
+      let (frames, _) = try run("videolorasrc model=\(tinyModel) clip-length=1 steps=1")
+      #expect(frames.count == 1)
+      // 24x24 is what the model was trained for.
+      #expect([24 * 24 * 3, 24 * 24 * 4].contains(frames.first?.bytes.count))
+    }
+
+    @Test func aMissingModelIsOneError() throws {
+      let (frames, messages) = try run("videolorasrc model=/nowhere/model")
+      #expect(frames.isEmpty)
+      let errors = messages.filter { $0.type == GST_MESSAGE_ERROR }
+      #expect(errors.count >= 1)
+      #expect(errors.first?.text.contains("/nowhere/model") == true)
+    }
+
+    @Test func sameSeedSameVideo() throws {
+      let launch = "videolorasrc model=\(tinyModel) clip-length=2 steps=1 seed=8 ! \(rgb(24, 16))"
+      #expect(try run(launch).frames.map(\.bytes) == run(launch).frames.map(\.bytes))
+    }
+  }
+}
