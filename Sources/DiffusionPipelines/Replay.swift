@@ -99,8 +99,11 @@ private struct CaseReplayer {
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
-      matches.append(
-        try LoRAFile(path: "\(loras)/\(name)").match(against: backbone.source, strict: true))
+      do {
+        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: backbone.source, strict: true))
+      } catch {
+        throw SkippedCase(why: "\(error)")
+      }
       strengths.append([Float(scale)])
     }
     let source = AdaptedSource(backbone.source, adapters: matches)

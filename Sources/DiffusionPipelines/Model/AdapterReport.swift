@@ -1,5 +1,3 @@
-public import DiffusionLayers
-
 /// An adapter file that a user asks for.
 public struct AdapterRequest: Sendable, Hashable {
   /// A safetensors file or `builtin:<name>`.

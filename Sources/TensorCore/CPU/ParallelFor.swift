@@ -12,7 +12,7 @@ package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
     return
   }
   withoutActuallyEscaping(body) { escaping in
-    pool.run(Job(count: count, body: unsafeBitCast(escaping, to: (@Sendable (Int) -> Void).self)))
+    withUnsafePointer(to: escaping) { pool.run(Job(count: count, body: $0)) }
   }
 }
 
@@ -43,13 +43,16 @@ public enum EngineThreads {
 }
 
 /// One parallel loop in progress.
-private final class Job: Sendable {
+///
+/// A worker may hold its job a little longer than the loop runs, so a job only points to the body on the caller's
+/// stack, and nobody follows the pointer once all iterations are taken. `@unchecked Sendable` for that pointer.
+private final class Job: @unchecked Sendable {
   let count: Int
-  let body: @Sendable (Int) -> Void
+  private let body: UnsafePointer<(Int) -> Void>
   let next = Atomic<Int>(0)
   let finished = Atomic<Int>(0)
 
-  init(count: Int, body: @escaping @Sendable (Int) -> Void) {
+  init(count: Int, body: UnsafePointer<(Int) -> Void>) {
     self.count = count
     self.body = body
   }
@@ -60,10 +63,14 @@ private final class Job: Sendable {
     while true {
       let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
       guard index < count else { return last }
-      body(index)
+      call(index)
       last = finished.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == count
     }
   }
+
+  /// Apart from `work`, so that the closure is let go before the iteration counts as finished.
+  @inline(never)
+  private func call(_ index: Int) { body.pointee(index) }
 
   var isExhausted: Bool { next.load(ordering: .relaxed) >= count }
   var isDone: Bool { finished.load(ordering: .acquiring) == count }
