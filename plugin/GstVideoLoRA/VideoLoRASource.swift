@@ -109,10 +109,12 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
   /// The model's size and rate where downstream leaves a choice. Negotiation is on the streaming thread, so it may wait
   /// for the model.
   private func fixate(_ caps: UnsafeMutablePointer<GstCaps>) -> UnsafeMutablePointer<GstCaps>? {
-    // Truncating makes the caps writable.
-    guard let caps = gst_caps_truncate(caps), let structure = gst_caps_get_structure(caps, 0) else {
-      return nil
-    }
+    guard
+      let writable = gst_mini_object_make_writable(
+        UnsafeMutableRawPointer(gst_caps_truncate(caps)).assumingMemoryBound(to: GstMiniObject.self))
+    else { return nil }
+    let caps = UnsafeMutableRawPointer(writable).assumingMemoryBound(to: GstCaps.self)
+    guard let structure = gst_caps_get_structure(caps, 0) else { return caps }
     if case .ready(let loaded) = loader.waitUntilReady() {
       gst_structure_fixate_field_nearest_int(
         structure, "width", gint(clamping: loaded.model.info.trainedWidth))

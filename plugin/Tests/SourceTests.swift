@@ -39,7 +39,7 @@ extension ElementTests {
     @Test func clipsTimesTheirLength() throws {
       let (frames, messages) = try run(
         "videolorasrc model=\(tinyModel) num-clips=2 clip-length=5 steps=2 seed=3 ! "
-          + "video/x-raw,format=RGB,width=24,height=16,framerate=10/1")
+          + "capsfilter caps=\(rgb(24, 16, rate: "10/1"))")
       #expect(messages.filter { $0.type == GST_MESSAGE_ERROR }.map(\.text) == [])
       #expect(frames.map(\.pts) == (0..<10).map { GstClockTime($0) * 100_000_000 })
       #expect(frames.allSatisfy { $0.duration == 100_000_000 && $0.bytes.count == 24 * 16 * 3 })
@@ -62,7 +62,8 @@ extension ElementTests {
     }
 
     @Test func sameSeedSameVideo() throws {
-      let launch = "videolorasrc model=\(tinyModel) clip-length=2 steps=1 seed=8 ! \(rgb(24, 16))"
+      let launch =
+        "videolorasrc model=\(tinyModel) clip-length=2 steps=1 seed=8 ! capsfilter caps=\(rgb(24, 16))"
       #expect(try run(launch).frames.map(\.bytes) == run(launch).frames.map(\.bytes))
     }
   }
