@@ -34,7 +34,13 @@ struct ClipSampler {
   }
 
   /// The run's context: the mean strength of the output frames behind each latent frame.
-  func context(adapterStrengths: [[Float]], frames: Int, monitor: RunMonitor) -> RunContext {
+  /// - Throws: `PipelineError.option` for a strength that is not finite.
+  func context(adapterStrengths: [[Float]], frames: Int, monitor: RunMonitor) throws(PipelineError) -> RunContext {
+    for (index, values) in adapterStrengths.enumerated() {
+      if let value = values.first(where: { !$0.isFinite }) {
+        throw .option(name: "lora_\(index)::strength", value: "\(value)", reason: "must be finite")
+      }
+    }
     let perFrame = model.info.framesMultiple
     let rows = (0..<model.adapters.count).map { adapter -> [Float] in
       let given = adapter < adapterStrengths.count ? adapterStrengths[adapter] : []

@@ -3,6 +3,7 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
   case unsupported(what: String, remedy: String)
   case missingComponent(model: String, component: String)
   case overBudget(needed: UInt64, budget: UInt64, what: String)
+  case overMemory(needed: UInt64, available: UInt64, what: String)
   case embeddings(file: String, reason: String)
   case noTextEncoder(model: String)
   case option(name: String, value: String, reason: String)
@@ -18,6 +19,9 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
     case .overBudget(let needed, let budget, let what):
       "\(what) needs \(Self.mebibytes(needed)) MiB and memory-budget allows \(Self.mebibytes(budget)) MiB; raise "
         + "memory-budget, or lower clip-length or the picture size"
+    case .overMemory(let needed, let available, let what):
+      "\(what) needs \(Self.mebibytes(needed)) MiB and this machine has \(Self.mebibytes(available)) MiB; lower "
+        + "clip-length or the picture size"
     case .embeddings(let file, let reason): "prompt-embeds '\(file)': \(reason)"
     case .noTextEncoder(let model):
       "'\(model)' has no text encoder that can be used here; set prompt-embeds to a file of precomputed embeddings"

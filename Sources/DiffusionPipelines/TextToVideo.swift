@@ -15,6 +15,7 @@ public enum TextToVideo {
     clipIndex: Int = 0, adapterStrengths: [[Float]] = [], noise: Tensor? = nil, monitor: RunMonitor = RunMonitor(),
     stages: inout StageSeconds
   ) throws -> [Frame] {
+    try model.checkGeometry(frames: frames, width: width, height: height)
     try model.checkBudget(frames: frames, width: width, height: height)
     TensorMemory.resetPeak()
     let sampler = try ClipSampler(model, settings: settings, caption: caption, stages: &stages)
@@ -30,7 +31,7 @@ public enum TextToVideo {
       var random = TorchRandom(seed: settings.seed &+ UInt64(clipIndex))
       start = random.randn(Array(shape.dropFirst())).reshaped(shape)
     }
-    let run = sampler.context(adapterStrengths: adapterStrengths, frames: frames, monitor: monitor)
+    let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames, monitor: monitor)
     let scheduler = FlowMatchEuler(sampler.config, steps: sampler.steps)
     let before = now()
     start = try sampler.denoise(start, scheduler, clip: clipIndex, run, monitor)

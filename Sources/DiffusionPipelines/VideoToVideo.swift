@@ -14,9 +14,10 @@ enum VideoToVideo {
   ) throws -> [Frame] {
     let (width, height) = (frames[0].width, frames[0].height)
     let (padWidth, padHeight) = (model.padded(width), model.padded(height))
+    try model.checkGeometry(frames: frames.count, width: width, height: height)
     try model.checkBudget(frames: frames.count, width: width, height: height)
     TensorMemory.resetPeak()
-    let run = sampler.context(adapterStrengths: adapterStrengths, frames: frames.count, monitor: monitor)
+    let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames.count, monitor: monitor)
     let shape = [model.codec.channels, padHeight / model.codec.ratio, padWidth / model.codec.ratio]
     let noise = Tensor.concatenated(
       noiseSeeds.map { seed in

@@ -59,6 +59,9 @@ import Testing
 
   @Test func refusals() throws {
     let base = try Self.base.get()
+    #expect(throws: PipelineError.self) {
+      try transform(try base.adapted(with: [AdapterRequest(path: Self.adapter)])) { _ in .infinity }
+    }
     #expect(throws: (any Error).self) { try base.adapted(with: [AdapterRequest(path: "/nonexistent.safetensors")]) }
     #expect(throws: (any Error).self) {
       // An adapter of another width.

@@ -106,11 +106,27 @@ import Testing
     let model = try Self.tiny.get()
     #expect(throws: PipelineError.self) { try VideoStream(model: model, clipLength: 4, overlap: 4) }
     #expect(throws: PipelineError.self) { try VideoStream(model: model, clipLength: 5000) }
-    for (strength, adapters) in [(Float.nan, [Float]()), (-0.1, []), (1.5, []), (0.5, [.infinity])] {
+    for strength in [Float.nan, -0.1, 1.5] {
       var stream = try VideoStream(model: model, clipLength: 2, overlap: 0)
       #expect(throws: PipelineError.self) {
-        try stream.push(Self.frames(1)[0], strength: strength, adapterStrengths: adapters, settings: settings)
+        try stream.push(Self.frames(1)[0], strength: strength, adapterStrengths: [], settings: settings)
       }
+    }
+    var sizes = try VideoStream(model: model, clipLength: 4, overlap: 0)
+    _ = try sizes.push(Self.frames(1)[0], strength: 0.5, adapterStrengths: [], settings: settings)
+    #expect(throws: PipelineError.self) {
+      try sizes.push(Self.frames(1, width: 32)[0], strength: 0.5, adapterStrengths: [], settings: settings)
+    }
+    var stages = StageSeconds()
+    for (frames, width, height) in [(0, 24, 16), (4, 0, 16), (4, 24, 1_000_000), (5000, 24, 16)] {
+      #expect(throws: PipelineError.self) {
+        try TextToVideo.run(
+          model, settings: settings, frames: frames, width: width, height: height, stages: &stages)
+      }
+    }
+    // More memory than the machine has is refused before anything is allocated.
+    #expect(throws: PipelineError.self) {
+      try TextToVideo.run(model, settings: settings, frames: 4000, width: 16000, height: 16000, stages: &stages)
     }
     var stream = try VideoStream(model: model, clipLength: 1, overlap: 0)
     #expect(throws: (any Error).self) {

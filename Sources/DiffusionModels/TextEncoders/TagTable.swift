@@ -11,6 +11,9 @@ public struct TagTable: Sendable {
   let rows: [String: Int]
   let weight: Tensor
 
+  /// Width of the embeddings.
+  public var hiddenSize: Int { weight.shape[1] }
+
   /// Why a prompt cannot be encoded.
   public enum PromptError: Error, Equatable, CustomStringConvertible {
     case unknownWord(String, known: [String])
@@ -19,7 +22,7 @@ public struct TagTable: Sendable {
     public var description: String {
       switch self {
       case .unknownWord(let word, let known):
-        "the prompt has the word '\(word)', which this model does not know; it knows: \(known.joined(separator: " "))"
+        "the prompt has the word '\(word.prefix(40))', which this model does not know; it knows: \(known.joined(separator: " "))"
       case .tooManyWords(let count, let limit):
         "the prompt has \(count) words; this model takes at most \(limit)"
       }

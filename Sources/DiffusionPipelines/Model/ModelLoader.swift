@@ -50,6 +50,11 @@ struct ModelLoader {
         reason: "is \(config.inChannels) with out_channels \(config.outChannels), which does not fit an autoencoder "
           + "of \(codec.channels) channels\(hasPlanes ? " and three coordinate planes" : "")")
     }
+    if let tags, tags.hiddenSize != config.textDim {
+      throw ConfigError(
+        file: directory.location(of: "text_encoder/config.json"), key: "hidden_size",
+        reason: "is \(tags.hiddenSize), and the transformer's text_dim is \(config.textDim)")
+    }
     progress(LoadProgress(component: "model", fraction: 1))
     let text = TextConditioner(model: directory.path, tags: tags, textDim: config.textDim)
     return VideoModel(
@@ -148,7 +153,8 @@ struct ModelLoader {
     let hints = try ConfigReader(
       index["videolora"] ?? .object(JSONObject()), file: directory.location(of: "model_index.json"))
     let isPixel = codec.channels == 3
-    let multiple = codec.ratio * config.patchSize[1]
+    // A multiple of both patch sides.
+    let multiple = codec.ratio * config.patchSize[1] * config.patchSize[2] / gcd(config.patchSize[1], config.patchSize[2])
     let clipLength = try hints.integer("clip_length", in: 1...1024, default: isTagModel ? 8 : 81)
     return ModelInfo(
       name: directory.path, family: "wan", parameters: weightBytes / 4, weightBytes: weightBytes,
@@ -162,3 +168,6 @@ struct ModelLoader {
       framesMultiple: config.patchSize[0])
   }
 }
+
+/// The greatest common divisor of two positive numbers.
+private func gcd(_ a: Int, _ b: Int) -> Int { b == 0 ? a : gcd(b, a % b) }

@@ -72,12 +72,28 @@ public struct VideoModel: Sendable {
     (extent + info.sizeMultiple - 1) / info.sizeMultiple * info.sizeMultiple
   }
 
-  /// Throws when a clip of this size would exceed the memory budget; nothing was allocated then.
+  /// Throws when a clip of this size would exceed the memory budget, or without one the machine's memory; nothing was
+  /// allocated then.
   func checkBudget(frames: Int, width: Int, height: Int) throws(PipelineError) {
-    guard memoryBudget > 0 else { return }
     let needed = predictedBytes(frames: frames, width: width, height: height)
-    guard needed <= memoryBudget else {
-      throw .overBudget(needed: needed, budget: memoryBudget, what: "a clip of \(frames) frames \(width)x\(height)")
+    let what = "a clip of \(frames) frames \(width)x\(height)"
+    if memoryBudget > 0 && needed > memoryBudget {
+      throw .overBudget(needed: needed, budget: memoryBudget, what: what)
+    }
+    let physical = TensorMemory.physicalBytes
+    if needed > physical { throw .overMemory(needed: needed, available: physical, what: what) }
+  }
+
+  /// Throws unless a clip can have this length (one the backbone takes) and size.
+  func checkGeometry(frames: Int, width: Int, height: Int) throws(PipelineError) {
+    guard (1...4096).contains(frames), frames % info.framesMultiple == 0 else {
+      throw .option(
+        name: "frames", value: "\(frames)",
+        reason: info.framesMultiple == 1
+          ? "must lie in 1…4096" : "must be a multiple of \(info.framesMultiple) in 1…4096")
+    }
+    for (name, value) in [("width", width), ("height", height)] where !(8...16384).contains(value) {
+      throw .option(name: name, value: "\(value)", reason: "must lie in 8…16384")
     }
   }
 }

@@ -67,8 +67,10 @@ public struct VideoStream: Sendable {
     guard strength >= 0, strength <= 1 else {
       throw PipelineError.option(name: "strength", value: "\(strength)", reason: "must lie in 0…1")
     }
-    for (index, value) in adapterStrengths.enumerated() where !value.isFinite {
-      throw PipelineError.option(name: "lora_\(index)::strength", value: "\(value)", reason: "must be finite")
+    if let first = window.first?.frame, first.width != frame.width || first.height != frame.height {
+      throw PipelineError.option(
+        name: "size", value: "\(frame.width)x\(frame.height)",
+        reason: "differs from the \(first.width)x\(first.height) of the clip being gathered; drain the stream first")
     }
     window.append(
       Entry(frame: frame, strength: strength, adapterStrengths: adapterStrengths, index: framesSeen))

@@ -88,6 +88,10 @@ public enum TensorMemory {
   public static var peakBytes: Int { BufferPool.shared.peakBytes }
   /// Starts a new measurement of `peakBytes`.
   public static func resetPeak() { BufferPool.shared.resetPeak() }
+  /// Memory of this machine.
+  public static var physicalBytes: UInt64 {
+    UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
+  }
   /// Gives idle buffers back to the system.
   public static func trim() { BufferPool.shared.trim() }
 }
