@@ -18,7 +18,7 @@ let pluginLinkerSettings: [LinkerSetting] =
   isStatic
   ? [
     .unsafeFlags([
-      "-static-stdlib", "-Xlinker", "--version-script=\(Context.packageDirectory)/plugin/plugin.map",
+      "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/plugin/plugin.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-s",
     ])
   ] : []
