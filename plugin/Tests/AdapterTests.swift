@@ -76,6 +76,14 @@ extension ElementTests {
       #expect(gst_child_proxy_get_children_count(OpaquePointer(element.element)) == 1)
     }
 
+    @Test func lookingUpLeavesNoReference() throws {
+      let element = try TestElement(["lora_0::strength": "0.5", "lora_0::role": "style"])
+      let child = try #require(gst_child_proxy_get_child_by_name(OpaquePointer(element.element), "lora_0"))
+      defer { g_object_unref(child) }
+      // The element's and this one.
+      #expect(child.pointee.ref_count == 2)
+    }
+
     @Test func unknownChildrenAreNotMade() throws {
       let element = try TestElement()
       for name in ["lora_64", "lora_-1", "lora_01", "lora_", "foo_0"] {
