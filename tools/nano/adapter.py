@@ -20,7 +20,9 @@ import nano
 from fastwan import FastWan
 from vocabulary import rows
 
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
+# No keys or values: through them a frame would see the strength of other frames, and a style's strength is to act frame by frame.
+# self-attention and feed-forward: at an empty prompt cross-attention adds a constant, whatever its weights
+TARGETS = [f"attn1.{n}" for n in ("to_q", "to_k", "to_v", "to_out.0")] + ["ffn.net.0.proj", "ffn.net.2"]
 SIZES = [((12, 8), .15), ((12, 12), .25), ((18, 10), .25), ((24, 14), .2), ((32, 18), .15)]
 
 
@@ -70,7 +72,7 @@ def main():
     p.add_argument("--filter", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--rank", type=int, default=8)
-    p.add_argument("--lr", type=float, default=2e-3)
+    p.add_argument("--lr", type=float, default=5e-3)
     p.add_argument("--minutes", type=float, default=15, help="total training time, all runs together")
     p.add_argument("--tokens", type=int, default=2048)
     p.add_argument("--from-source", type=float, default=.7)
@@ -123,7 +125,7 @@ def main():
         u = ((torch.arange(n) + torch.rand(n, generator=g)) / n).view(-1, 1, 1, 1, 1)
         if torch.rand((), generator=g) < a.from_source:
             start = .3 + .5 * torch.rand(u.shape, generator=g)          # where strength 0.3 ... 0.8 starts
-            share = u.clamp(min=.1)                                    # how much of the way is still ahead
+            share = .2 + .8 * u                                        # how much of the way is still ahead
             first = (1 - start) * src + start * noise
             t, x, target = start * share, share * first + (1 - share) * dst, (first - dst) / start
         else:

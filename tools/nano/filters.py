@@ -46,7 +46,7 @@ def duotone(x):
 def poster(x):
     """Three flat inks (night blue, vermilion, cream) with dark outlines."""
     y = blur(luma(x), 1.0)
-    a, b = torch.sigmoid((y - .30) * 40), torch.sigmoid((y - .58) * 40)
+    a, b = torch.sigmoid((y - .32) * 24), torch.sigmoid((y - .60) * 24)
     inks = [torch.tensor(c, device=x.device).view(1, 3, 1, 1) for c in ([.07, .09, .30], [.86, .28, .20], [.99, .92, .74])]
     flat = inks[0] + (inks[1] - inks[0]) * a + (inks[2] - inks[1]) * b
     line = ink(x, 1.2)

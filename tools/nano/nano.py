@@ -70,6 +70,7 @@ def save(folder, weights, table, mean, std):
 def _write(tensors, path):
     save_file(tensors, path + ".tmp", {"format": "pt"})
     os.replace(path + ".tmp", path)
+    os.chmod(path, 0o644)
 
 
 def load(folder):

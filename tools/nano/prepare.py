@@ -41,6 +41,8 @@ def main():
         path = os.path.join(folder, f"{shard:05d}.safetensors")
         if os.path.exists(path):
             continue                                       # made by an earlier run
+        if a.filter and not os.path.exists(os.path.join(a.work, "latents", os.path.basename(path))):
+            continue
         if time.time() - began > a.minutes * 60:
             break
         tensors, captions = {}, {}
