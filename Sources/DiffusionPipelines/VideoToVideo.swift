@@ -6,11 +6,10 @@ enum VideoToVideo {
   /// Transforms the frames of one window, all of one size.
   /// - Parameters:
   ///   - strength: in (0, 1]; 1 starts from pure noise and never looks at the source.
-  ///   - noiseSeeds: one seed per frame. Noise belongs to a frame of the stream, not to a window, so that windows agree
-  ///     where they overlap.
+  ///   - firstFrame: index of the first frame in its stream, which chooses its noise.
   static func run(
     _ model: VideoModel, sampler: ClipSampler, frames: [Frame], strength: Float, adapterStrengths: [[Float]],
-    noiseSeeds: [UInt64], clip: Int, monitor: RunMonitor, stages: inout StageSeconds
+    noise: StreamNoise, firstFrame: Int, clip: Int, monitor: RunMonitor, stages: inout StageSeconds
   ) throws -> [Frame] {
     let (width, height) = (frames[0].width, frames[0].height)
     let (padWidth, padHeight) = (model.padded(width), model.padded(height))
@@ -19,11 +18,7 @@ enum VideoToVideo {
     TensorMemory.resetPeak()
     let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames.count, monitor: monitor)
     let shape = [model.codec.channels, padHeight / model.codec.ratio, padWidth / model.codec.ratio]
-    let noise = Tensor.concatenated(
-      noiseSeeds.map { seed in
-        var random = TorchRandom(seed: seed)
-        return random.randn([1, shape[0], 1] + shape[1...])
-      }, axis: 2)
+    let noise = noise.frames(from: firstFrame, count: frames.count, shape: shape, strength: strength)
     let scheduler = FlowMatchEuler(sampler.config, steps: sampler.steps, strength: strength)
 
     let start = now()

@@ -136,8 +136,8 @@ public struct VideoStream: Sendable {
     defer { clip += 1 }
     let results = try VideoToVideo.run(
       model, sampler: sampler, frames: padded.map(\.frame), strength: strength, adapterStrengths: adapters,
-      noiseSeeds: (0..<clipLength).map { frameSeed(settings.seed, window[0].index + $0) }, clip: clip,
-      monitor: monitor, stages: &stages)
+      noise: StreamNoise(seed: settings.seed), firstFrame: window[0].index, clip: clip, monitor: monitor,
+      stages: &stages)
     return Array(results.prefix(window.count))
   }
 
@@ -146,13 +146,5 @@ public struct VideoStream: Sendable {
     let sampler = try ClipSampler(model, settings: settings, stages: &stages)
     cached = (settings, sampler)
     return sampler
-  }
-
-  /// A seed of its own for every frame of a stream (splitmix64 of seed and frame).
-  private func frameSeed(_ seed: UInt64, _ frame: Int) -> UInt64 {
-    var z = seed &* 0x9e37_79b9_7f4a_7c15 &+ UInt64(bitPattern: Int64(frame)) &+ 0x632b_e59b_d9b4_e019
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }
