@@ -5,7 +5,9 @@
 Two kinds of batches.  Plain: the noised clip is the filtered one, as for any LoRA.  From the source (--from-source, 0.7 of the
 time): at use the start is the noised *source*, x(s) = (1-s) source + s noise, so a start level s is drawn, the sampler's straight
 way from x(s) to the filtered clip is followed down to a random t <= s, and the target is that way's velocity.  Captions are empty
-half of the time.  Interrupt at will: the same command goes on.
+half of the time.  In --animated of the batches the strength differs between the frames of a clip (a step or a ramp) and the ground
+truth follows it frame by frame, so that an animated strength changes the frames it is set for and not their neighbours.
+Interrupt at will: the same command goes on.
 """
 import argparse
 import glob
@@ -20,9 +22,8 @@ import nano
 from fastwan import FastWan
 from vocabulary import rows
 
-# No keys or values: through them a frame would see the strength of other frames, and a style's strength is to act frame by frame.
-# self-attention and feed-forward: at an empty prompt cross-attention adds a constant, whatever its weights
-TARGETS = [f"attn1.{n}" for n in ("to_q", "to_k", "to_v", "to_out.0")] + ["ffn.net.0.proj", "ffn.net.2"]
+# No keys and values of the self-attention: through them a frame would see the strengths of the others.  At an empty prompt cross-attention adds a constant, whatever its weights
+TARGETS = ["attn1.to_q", "attn1.to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 SIZES = [((12, 8), .15), ((12, 12), .25), ((18, 10), .25), ((24, 14), .2), ((32, 18), .15)]
 
 
@@ -34,6 +35,16 @@ def pairs(work, name):
             captions = json.loads(f.metadata()["captions"])
             out += [(s.get_tensor(k), f.get_tensor(k), rows(captions[k])) for k in f.keys()]
     return out
+
+
+def curves(n, frames, g):
+    """[n, frames]: steps between 0 and 1 at any frame, up or down, and ramps"""
+    at = torch.randint(1, frames, (n, 1), generator=g)
+    k = torch.arange(frames).view(1, -1)
+    step = (k >= at).float()
+    ramp = ((k - at + 2).float() / 4).clamp(0, 1)
+    curve = torch.where(torch.rand(n, 1, generator=g) < .7, step, ramp)
+    return torch.where(torch.rand(n, 1, generator=g) < .5, curve, 1 - curve)
 
 
 def add_adapter(model, rank, targets=TARGETS):
@@ -76,6 +87,7 @@ def main():
     p.add_argument("--minutes", type=float, default=15, help="total training time, all runs together")
     p.add_argument("--tokens", type=int, default=2048)
     p.add_argument("--from-source", type=float, default=.7)
+    p.add_argument("--animated", type=float, default=.5, help="share of batches whose strength differs between frames")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=1)
@@ -122,6 +134,11 @@ def main():
         src, dst, ids = scale(torch.stack(src)), scale(torch.stack(dst)), torch.tensor(ids)
         ids = ids * (torch.rand(n, 1, generator=g) > .5)
         noise = torch.randn(src.shape, generator=g)
+        forward.strength = {}
+        if torch.rand((), generator=g) < a.animated:
+            strengths = curves(n, src.shape[2], g)
+            forward.strength = {"style": strengths.to(a.device)}
+            dst = src + (dst - src) * strengths.view(n, 1, -1, 1, 1)
         u = ((torch.arange(n) + torch.rand(n, generator=g)) / n).view(-1, 1, 1, 1, 1)
         if torch.rand((), generator=g) < a.from_source:
             start = .3 + .5 * torch.rand(u.shape, generator=g)          # where strength 0.3 ... 0.8 starts

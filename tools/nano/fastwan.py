@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 class FastWan:
     """Call like the model: (latents [B,C,F,H,W], t [B] in 0...1000, text [B,S,W]) -> velocity.  Adapters attached with peft
-    take part with `strength[name]` (default 1)."""
+    take part with `strength[name]` (default 1): a number, or a tensor [B,F] with one strength per frame as the engine animates them."""
 
     def __init__(self, model):
         c = model.config
@@ -30,11 +30,22 @@ class FastWan:
     def _weights(self, linear, order=None):
         w, b = linear.weight, linear.bias
         for name in getattr(linear, "active_adapters", []):
-            if name in linear.lora_A:
+            if name in linear.lora_A and not torch.is_tensor(self.strength.get(name)):
                 s = self.strength.get(name, 1.0) * linear.scaling[name]
                 if s != 0:
                     w = w + s * (linear.lora_B[name].weight @ linear.lora_A[name].weight)
         return (w, b) if order is None else (w[order], b[order])
+
+    def _linear(self, linear, x, order=None):
+        """F.linear plus the adapters whose strength differs between frames, evaluated unmerged"""
+        y = F.linear(x, *self._weights(linear, order))
+        for name in getattr(linear, "active_adapters", []):
+            s = self.strength.get(name)
+            if name in linear.lora_A and torch.is_tensor(s):
+                z = F.linear(F.linear(x, linear.lora_A[name].weight), linear.lora_B[name].weight)
+                z = z * s.repeat_interleave(x.shape[1] // s.shape[1], 1).unsqueeze(-1) * linear.scaling[name]
+                y = y + (z if order is None else z[..., order])
+        return y
 
     def _heads(self, x):
         return x.view(x.shape[0], -1, self.heads, self.head).transpose(1, 2)
@@ -67,12 +78,15 @@ class FastWan:
             s1, c1, g1, s2, c2, g2 = (v.unsqueeze(1) for v in (block.scale_shift_table + six).unbind(1))
             n = torch.addcmul(s1, F.layer_norm(y, (D,), eps=self.eps), 1 + c1)
             a = block.attn1
-            ws, bs = zip(self._weights(a.to_q, order), self._weights(a.to_k, order), self._weights(a.to_v))
-            q, k, v = F.linear(n, torch.cat(ws), torch.cat(bs)).chunk(3, -1)
+            if any(torch.is_tensor(s) for s in self.strength.values()):
+                q, k, v = self._linear(a.to_q, n, order), self._linear(a.to_k, n, order), self._linear(a.to_v, n)
+            else:
+                ws, bs = zip(self._weights(a.to_q, order), self._weights(a.to_k, order), self._weights(a.to_v))
+                q, k, v = F.linear(n, torch.cat(ws), torch.cat(bs)).chunk(3, -1)
             q = F.rms_norm(q, (D,), a.norm_q.weight[order], a.norm_q.eps)
             k = F.rms_norm(k, (D,), a.norm_k.weight[order], a.norm_k.eps)
             o = self._attend(rotate(q), rotate(k), self._heads(v))
-            y = torch.addcmul(y, F.linear(o, *self._weights(a.to_out[0])), g1)
+            y = torch.addcmul(y, self._linear(a.to_out[0], o), g1)
             n = F.layer_norm(y, (D,), block.norm2.weight, block.norm2.bias, eps=self.eps)
             a = block.attn2
             q = F.rms_norm(F.linear(n, *self._weights(a.to_q)), (D,), a.norm_q.weight, a.norm_q.eps)
@@ -81,8 +95,8 @@ class FastWan:
             o = self._attend(self._heads(q), self._heads(k), self._heads(v))
             y = y + F.linear(o, *self._weights(a.to_out[0]))
             n = torch.addcmul(s2, F.layer_norm(y, (D,), eps=self.eps), 1 + c2)
-            n = F.gelu(F.linear(n, *self._weights(block.ffn.net[0].proj)), approximate="tanh")
-            y = torch.addcmul(y, F.linear(n, *self._weights(block.ffn.net[2])), g2)
+            n = F.gelu(self._linear(block.ffn.net[0].proj, n), approximate="tanh")
+            y = torch.addcmul(y, self._linear(block.ffn.net[2], n), g2)
         shift, scale = (m.scale_shift_table + temb.unsqueeze(1)).chunk(2, 1)
         y = torch.addcmul(shift, F.layer_norm(y, (D,), eps=self.eps), 1 + scale)
         y = F.linear(y, *self._weights(m.proj_out))
