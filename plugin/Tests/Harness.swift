@@ -57,6 +57,8 @@ final class TestElement {
 
   deinit {
     tearDown()
+    // Messages hold their element.
+    gst_bus_set_flushing(bus, 1)
     gst_object_unref(element)
     gst_object_unref(bus)
   }

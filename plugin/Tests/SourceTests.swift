@@ -11,7 +11,10 @@ extension ElementTests {
       let harness = try #require(gst_harness_new_parse(launch))
       defer { gst_harness_teardown(harness) }
       let bus = try #require(gst_bus_new())
-      defer { gst_object_unref(bus) }
+      defer {
+        gst_bus_set_flushing(bus, 1)
+        gst_object_unref(bus)
+      }
       gst_element_set_bus(harness.pointee.element, bus)
       gst_harness_play(harness)
       var frames: [OutputFrame] = []
