@@ -168,7 +168,10 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
 
   /// Loads the adapters anew; the stream takes them at its next clip border.
   func adaptersChanged() {
-    if isRunning.load(ordering: .acquiring) { loader.change(loadRequest()) }
+    guard isRunning.load(ordering: .acquiring) else { return }
+    let request = loadRequest()
+    category.info(self, "loading \(request.adapters.count) adapters")
+    loader.change(request)
   }
 
   /// A setting was refused: an ERROR, as the application cannot see it otherwise.
@@ -233,7 +236,9 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
           "\(child.name) has no file and does nothing; name one in loras or \(child.name)::path"))
     }
     isRunning.store(true, ordering: .releasing)
-    loader.start(loadRequest())
+    let request = loadRequest()
+    category.info(self, "loading \(request.key.path) with \(request.adapters.count) adapters")
+    loader.start(request)
     return true
   }
 
@@ -255,6 +260,7 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
   /// Lets the next run go on after a flush, unless the element is being stopped.
   func resume() {
     guard isRunning.load(ordering: .acquiring) else { return }
+    category.debug(self, "running again")
     cancellation.reset()
     loader.setInterrupted(false)
     if !isRunning.load(ordering: .acquiring) { interrupt() }
@@ -262,6 +268,7 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
 
   /// Stops the run in progress at once.
   func pauseRun() {
+    category.debug(self, "stopping the run in progress")
     cancellation.cancel()
     loader.setInterrupted(true)
   }
@@ -270,13 +277,12 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
 /// What the `stats` property shows.
 struct RunStats: Sendable {
   var stages = StageSeconds()
-  var clips = 0
+  /// Frames that have left the element, changed or not.
   var frames = 0
-  var latencyFrames = 0
 
   var structure: StructureBuilder {
     StructureBuilder("videolora-stats")
-      .set("clips", stages.clips).set("frames", stages.frames)
+      .set("clips", stages.clips).set("frames", frames)
       .set("text-seconds", stages.text).set("encode-seconds", stages.encode)
       .set("denoise-seconds", stages.denoise).set("decode-seconds", stages.decode)
       .set("peak-bytes", UInt64(clamping: stages.peakBytes))

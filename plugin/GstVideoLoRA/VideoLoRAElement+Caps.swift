@@ -54,6 +54,7 @@ extension VideoLoRAElement {
       warnedSize = false
     }
     info = parsed
+    category.info(self, "\(parsed.width)x\(parsed.height) at \(parsed.fps_n)/\(parsed.fps_d) fps")
     let (numerator, denominator) = (parsed.fps_n, parsed.fps_d)
     latency.withLock {
       $0.frameDuration =

@@ -88,7 +88,10 @@ extension VideoLoRAElement {
       if latency.isLive { latency.compute = max(latency.compute, (compute + step - 1) / step * step) }
       return latency.frames != before.frames || latency.compute != before.compute
     }
-    if hasChanged { postLatency() }
+    if hasChanged {
+      category.debug(self, "latency is \(latency.withLock { $0.total }) ns")
+      postLatency()
+    }
   }
 
   private func addLatency(_ query: UnsafeMutablePointer<GstQuery>) {

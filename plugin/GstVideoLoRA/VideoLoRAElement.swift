@@ -150,6 +150,7 @@ final class VideoLoRAElement: DiffusionElement, @unchecked Sendable {
         throw ElementError(.resourceNoSpace, "no memory for a buffer")
       }
       pending.append(.frame(description))
+      category.trace(self, "frame at \(buffer.pts) ns, \(pending.count) held")
       let strengths = model.children.map { $0.half.strength(at: streamTime) }
       let results = try timed {
         try stream?.push(
@@ -194,6 +195,7 @@ final class VideoLoRAElement: DiffusionElement, @unchecked Sendable {
   private func takeNewAdapters(_ settings: Settings) throws -> GstFlowReturn {
     switch loader.current() {
     case .ready(let newest) where newest !== loaded:
+      category.info(self, "going on with \(newest.children.count) adapters")
       let flow = drain()
       closeStream()
       loaded = newest
@@ -217,6 +219,7 @@ final class VideoLoRAElement: DiffusionElement, @unchecked Sendable {
     let opened = try VideoStream(
       model: model.model, clipLength: settings.clipLength, overlap: settings.overlap)
     stream = opened
+    category.debug(self, "windows hold back up to \(opened.latencyFrames) frames")
     noteLatency(frames: opened.latencyFrames, compute: 0)
   }
 
@@ -268,6 +271,7 @@ final class VideoLoRAElement: DiffusionElement, @unchecked Sendable {
       }
       let flow = push(buffer)
       guard flow == GST_FLOW_OK else {
+        category.debug(self, "downstream says \(String(cString: gst_flow_get_name(flow)))")
         dropPending()
         stream?.reset()
         return flow

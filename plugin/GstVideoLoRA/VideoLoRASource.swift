@@ -187,6 +187,7 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
     buffer.pointee.offset = guint64(frameIndex)
     buffer.pointee.offset_end = guint64(frameIndex + 1)
     frameIndex += 1
+    stats.withLock { $0.frames += 1 }
     output.pointee = result.retained()
     return GST_FLOW_OK
   }
