@@ -174,9 +174,10 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
     loader.change(request)
   }
 
-  /// A setting was refused: an ERROR, as the application cannot see it otherwise.
+  /// A child's setting cannot be used: an ERROR, as the application cannot see it otherwise. Before the start there may
+  /// be no bus yet, so `start` looks again.
   func refuse(_ error: ElementError) {
-    fail(error)
+    if isRunning.load(ordering: .acquiring) { fail(error) }
   }
 
   private func loadRequest() -> LoadRequest {
@@ -218,7 +219,8 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
     cancellation.reset()
     openClip.withLock { $0 = nil }
     stats.withLock { $0 = RunStats() }
-    if let problem = settings.problem {
+    let children = adapters.withLock { $0 }
+    if let problem = settings.problem ?? children.lazy.compactMap(\.curveProblem).first {
       fail(problem)
       return false
     }
@@ -229,7 +231,7 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
           "threads=\(settings.threads) has no effect: the process already runs with \(EngineThreads.count); "
             + "set the same number on every element"))
     }
-    for child in adapters.withLock({ $0 }) where child.request(strict: true) == nil {
+    for child in children where child.request(strict: true) == nil {
       postWarning(
         ElementError(
           .librarySettings,

@@ -74,7 +74,7 @@ final class LoRAObject: ObjectHalf, @unchecked Sendable {
       return (before, settings)
     }
     if after.strengthCurve != before.strengthCurve {
-      applyCurve(after.strengthCurve, before: before.strengthCurve)
+      applyCurve(after.strengthCurve)
     }
     if !after.loadsLike(before) { owner { $0.adaptersChanged() } }
   }
@@ -107,15 +107,26 @@ final class LoRAObject: ObjectHalf, @unchecked Sendable {
       role: settings.role.rawValue)
   }
 
-  /// Binds `strength` to the curve; a curve that does not parse is refused with one ERROR and changes nothing.
-  private func applyCurve(_ text: String, before: String) {
+  /// Why the curve cannot be used; nil when it can, or when there is none.
+  var curveProblem: ElementError? {
+    let text = settings.withLock { $0.strengthCurve }
     do {
-      try StrengthCurve(text, range: LoRASettings.strengthRange).bind(to: gstObject, property: "strength")
+      _ = try StrengthCurve(text, range: LoRASettings.strengthRange)
+      return nil
     } catch {
-      settings.withLock { $0.strengthCurve = before }
-      let failure = ElementError(
-        .librarySettings, "\(name)::strength-curve: \(error.description)", detail: text)
-      owner { $0.refuse(failure) }
+      return ElementError(.librarySettings, "\(name)::strength-curve: \(error.description)", detail: text)
+    }
+  }
+
+  /// Binds `strength` to the curve. One that does not parse binds nothing and is an ERROR: at once while the element
+  /// runs, else when it is started (before that there may be no bus to hear it).
+  private func applyCurve(_ text: String) {
+    let curve = try? StrengthCurve(text, range: LoRASettings.strengthRange)
+    StrengthCurve.unbind(gstObject, property: "strength")
+    if let curve {
+      curve.bind(to: gstObject, property: "strength")
+    } else if let problem = curveProblem {
+      owner { $0.refuse(problem) }
     }
   }
 

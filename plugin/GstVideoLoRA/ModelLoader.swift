@@ -136,7 +136,8 @@ final class ModelLoader: @unchecked Sendable {
   private func work() {
     while let (request, number, isFirst) = next() {
       do {
-        if isFirst { report(.started("Loading \(request.key.path)")) }
+        report(
+          .started(isFirst ? "Loading \(request.key.path)" : "Loading \(request.adapters.count) adapters"))
         let loaded = try load(request)
         try cancellation.check()
         // Reported first: a waiting streaming thread must find the messages already posted.

@@ -45,12 +45,15 @@ package struct StrengthCurve: Equatable, Sendable {
     }
   }
 
-  /// Drives a controllable property of `object` with this curve; without points, sets it free again.
+  /// Sets a property free that a control source drives.
+  static func unbind(_ object: UnsafeMutablePointer<GstObject>, property: String) {
+    guard let old = gst_object_get_control_binding(object, property) else { return }
+    gst_object_remove_control_binding(object, old)
+    gst_object_unref(old)
+  }
+
+  /// Drives a controllable property of `object` with this curve; one without points drives nothing.
   func bind(to object: UnsafeMutablePointer<GstObject>, property: String) {
-    if let old = gst_object_get_control_binding(object, property) {
-      gst_object_remove_control_binding(object, old)
-      gst_object_unref(old)
-    }
     guard let first = points.first, let source = gst_interpolation_control_source_new() else { return }
     let raw = UnsafeMutableRawPointer(source)
     defer { gst_object_unref(raw) }

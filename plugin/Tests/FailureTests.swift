@@ -1,6 +1,8 @@
 import CGStreamer
 import CGStreamerCheck
+import DiffusionLayers
 import Glibc
+import TensorCore
 import TestSupport
 import Testing
 
@@ -77,11 +79,64 @@ extension ElementTests {
     }
 
     @Test func aMalformedCurve() throws {
-      let element = try TestElement(["lora_0::strength-curve": "0:0, two:1"])
+      let element = try TestElement()
+      element.push(makeBuffer(0))
+      setProperty(element.element, "lora_0::strength-curve", "0:0, two:1")
       let errors = element.messages(GST_MESSAGE_ERROR)
       #expect(errors.count == 1)
+      #expect(element.push(makeBuffer(1)) == GST_FLOW_ERROR)
       #expect(errors.first?.text.contains("lora_0::strength-curve") == true)
       #expect(errors.first?.text.contains("two") == true)
+    }
+
+    /// As on a gst-launch line: the value comes before there is a bus, the ERROR at the start.
+    @Test func settingsThatCannotWorkStopTheStart() throws {
+      for (properties, part) in [
+        (["clip-length": "4", "overlap": "4"], "overlap=4"), (["model": ""], "model"),
+        (["lora_0::strength-curve": "0:9"], "lora_0::strength-curve"),
+        (["prompt": String(repeating: "sea ", count: 20_000)], "prompt"),
+      ] {
+        _ = gstreamer
+        let element = try #require(gst_element_factory_make("videolora", nil))
+        gst_object_ref_sink(element)
+        for (name, value) in properties { setProperty(element, name, value) }
+        let bus = try #require(gst_bus_new())
+        gst_element_set_bus(element, bus)
+        #expect(gst_element_set_state(element, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE)
+        gst_element_set_state(element, GST_STATE_NULL)
+        let errors = CGStreamerMessages.take(bus).filter { $0.type == GST_MESSAGE_ERROR }
+        #expect(errors.count == 1 && errors.first?.text.contains(part) == true, "\(errors.map(\.text))")
+        gst_object_unref(element)
+        gst_object_unref(bus)
+      }
+    }
+
+    /// Half of the keys fit: an error that names one of the others, or with lora-strict=false an adapter of that half.
+    @Test func anAdapterThatFitsInHalf() throws {
+      let path = "/tmp/videolora-test-\(getpid())-half.safetensors"
+      defer { unlink(path) }
+      var writer = SafetensorsWriter()
+      for name in ["transformer.blocks.0.attn1.to_q", "transformer.blocks.7.attn1.to_q"] {
+        writer.add(name + ".lora_A.weight", Tensor([Float](repeating: 0.1, count: 64), shape: [2, 32]))
+        writer.add(name + ".lora_B.weight", Tensor([Float](repeating: 0.1, count: 64), shape: [32, 2]))
+      }
+      try writer.write(to: path)
+      try expectOne(["loras": "<\(path)>"], naming: ["lora", path, "blocks.7"])
+      let element = try TestElement(["loras": "<\(path)>", "lora-strict": "false"])
+      #expect(element.push(makeBuffer(0)) == GST_FLOW_OK)
+      let report = element.messages().first { $0.name == "videolora-adapter" }?.text ?? ""
+      #expect(report.contains("matched-keys=(gint64)2") && report.contains("blocks.7"), "\(report)")
+    }
+
+    @Test func anAdapterWithNotANumber() throws {
+      let path = "/tmp/videolora-test-\(getpid())-nan.safetensors"
+      defer { unlink(path) }
+      var writer = SafetensorsWriter()
+      let name = "transformer.blocks.0.attn1.to_q"
+      writer.add(name + ".lora_A.weight", Tensor([Float](repeating: .nan, count: 64), shape: [2, 32]))
+      writer.add(name + ".lora_B.weight", Tensor([Float](repeating: 0.1, count: 64), shape: [32, 2]))
+      try writer.write(to: path)
+      try expectOne(["loras": "<\(path)>"], naming: ["lora", path, "blocks.0"])
     }
 
     @Test func anErrorIsForgottenWhenTheElementStartsAgain() throws {

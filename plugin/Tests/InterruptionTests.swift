@@ -80,6 +80,41 @@ extension ElementTests {
       #expect(element.pullAll().map(\.pts) == [5 * frameDuration, 6 * frameDuration])
     }
 
+    /// One of two elements that load the same model goes away; the other gets it all the same.
+    @Test func loadingTogetherAndLeaving() throws {
+      for _ in 0..<10 {
+        let first = try TestElement()
+        let second = try TestElement()
+        first.tearDown()
+        for index in 0..<8 { #expect(second.push(makeBuffer(index)) == GST_FLOW_OK) }
+        second.push(gst_event_new_eos())
+        #expect(second.pullAll().count == 8)
+      }
+    }
+
+    /// Flushing seeks at any moment of a running pipeline.
+    @Test func seeksStormThrough() throws {
+      _ = gstreamer
+      let launch =
+        "videotestsrc ! \(rgb(48, 48)) ! queue ! videolora model=\(tinyModel) steps=8 strength=1 name=v ! fakesink"
+      let pipeline = try #require(gst_parse_launch(launch, nil))
+      defer {
+        gst_element_set_state(pipeline, GST_STATE_NULL)
+        gst_object_unref(pipeline)
+      }
+      gst_element_set_state(pipeline, GST_STATE_PLAYING)
+      for seek in 0..<20 {
+        let flags = GstSeekFlags(rawValue: GST_SEEK_FLAG_FLUSH.rawValue)
+        #expect(gst_element_seek_simple(pipeline, GST_FORMAT_TIME, flags, gint64(seek) * 1_000_000_000) != 0)
+        g_usleep(gulong(seek % 7) * 5000)
+      }
+      let bus = gst_element_get_bus(pipeline)
+      defer { gst_object_unref(bus) }
+      // The stream is alive: it prerolls after the last seek.
+      #expect(gst_element_get_state(pipeline, nil, nil, 20_000_000_000) == GST_STATE_CHANGE_SUCCESS)
+      #expect(CGStreamerMessages.take(bus!).filter { $0.type == GST_MESSAGE_ERROR }.map(\.text) == [])
+    }
+
     /// Runs VIDEOLORA_SOAK lives (default 12) and looks at the memory; 200 is what a release is tested with.
     @Test func livesLeaveNothingBehind() throws {
       _ = gstreamer

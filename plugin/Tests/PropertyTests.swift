@@ -81,22 +81,5 @@ extension ElementTests {
       #expect(clips.filter { $0.progress == GST_PROGRESS_TYPE_COMPLETE }.count == 2)
       #expect(clips.filter { $0.progress == GST_PROGRESS_TYPE_CONTINUE }.count >= 6)
     }
-
-    @Test func anImpossibleOverlapIsOneError() throws {
-      _ = gstreamer
-      let element = try #require(gst_element_factory_make("videolora", nil))
-      gst_object_ref_sink(element)
-      defer { gst_object_unref(element) }
-      let bus = try #require(gst_bus_new())
-      defer { gst_object_unref(bus) }
-      gst_element_set_bus(element, bus)
-      setProperty(element, "clip-length", "4")
-      setProperty(element, "overlap", "4")
-      #expect(gst_element_set_state(element, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE)
-      gst_element_set_state(element, GST_STATE_NULL)
-      let errors = CGStreamerMessages.take(bus).filter { $0.type == GST_MESSAGE_ERROR }
-      #expect(errors.count == 1)
-      #expect(errors.first?.text.contains("overlap=4") == true)
-    }
   }
 }
