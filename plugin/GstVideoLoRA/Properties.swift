@@ -62,7 +62,7 @@ private let sharedProperties: [Property<Settings>] = [
   .uint64(
     "seed", \.seed, default: 0, .playing, "Seed", "Seed of the noise; clip i uses a seed made from both"),
   .int(
-    "clip-length", \.clipLength, 0...4096, default: 0, .ready, "Clip length",
+    "clip-length", \.clipLength, 0...1024, default: 0, .ready, "Clip length",
     "Frames in one window (0 = the model's default)"),
   .enumeration(
     "compose", \.compose, type: { composeType }, default: .sum, .playing, "Compose",
@@ -87,7 +87,7 @@ let elementProperties = PropertyTable<Settings>(
       "strength", \.strength, 0...1, default: Settings.defaultStrength, .controllable, "Strength",
       "How far from the source: 0 returns it untouched, 1 ignores it"),
     .int(
-      "overlap", \.overlap, -1...4095, default: -1, .ready, "Overlap",
+      "overlap", \.overlap, -1...1023, default: -1, .ready, "Overlap",
       "Frames a window shares with the one before, cross-faded (-1 = the model's default)"),
     .enumeration(
       "while-loading", \.whileLoading, type: { whileLoadingType }, default: .hold, .ready, "While loading",
