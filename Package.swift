@@ -10,15 +10,16 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-/// With VIDEOLORA_STATIC set (the Makefile's release build) the Swift runtime is linked into the plugin, so that
-/// one file loads on a machine without a toolchain, and only the two entry points are exported.
+/// With VIDEOLORA_STATIC set (the Makefile's release build) the Swift runtime is linked into the plugin, so
+/// that one file loads on a machine without a toolchain, and only the two entry points are exported.
 let isStatic = Context.environment["VIDEOLORA_STATIC"] != nil
 let pluginSwiftSettings: [SwiftSetting] = isStatic ? [.unsafeFlags(["-static-stdlib"])] : []
 let pluginLinkerSettings: [LinkerSetting] =
   isStatic
   ? [
     .unsafeFlags([
-      "-static-stdlib", "-use-ld=lld", "-Xlinker", "--version-script=\(Context.packageDirectory)/plugin/plugin.map",
+      "-static-stdlib", "-use-ld=lld", "-Xlinker",
+      "--version-script=\(Context.packageDirectory)/plugin/plugin.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-s",
     ])
   ] : []
@@ -40,7 +41,8 @@ let package = Package(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
     .systemLibrary(
-      name: "CGStreamer", path: "plugin/CGStreamer", pkgConfig: "gstreamer-video-1.0 gstreamer-controller-1.0",
+      name: "CGStreamer", path: "plugin/CGStreamer",
+      pkgConfig: "gstreamer-video-1.0 gstreamer-controller-1.0",
       providers: [.apt(["libgstreamer1.0-dev", "libgstreamer-plugins-base1.0-dev"])]),
     .systemLibrary(
       name: "CGStreamerCheck", path: "plugin/CGStreamerCheck", pkgConfig: "gstreamer-check-1.0",
@@ -87,11 +89,14 @@ let package = Package(
       name: "DiffusionLayersTests", dependencies: ["TensorCore", "DiffusionLayers", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "DiffusionModelsTests", dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels", "TestSupport"],
+      name: "DiffusionModelsTests",
+      dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "DiffusionPipelinesTests",
-      dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "TestSupport"],
+      dependencies: [
+        "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "TestSupport",
+      ],
       swiftSettings: settings),
     .testTarget(name: "CLITests", dependencies: ["TestSupport"], swiftSettings: settings),
     .testTarget(

@@ -71,9 +71,9 @@ check "audio that WebM cannot hold is encoded anew" transformed portrait.mp4 por
 
 check "strength ramp" pipelines/strength-ramp.sh "$folder/film.mp4" "$folder/ramp.mp4" steps=1 size=64x48
 check "strength ramp keeps the frames" near "$folder/film.mp4" "$folder/ramp.mp4"
-check "side by side" pipelines/side-by-side.sh "$folder/film.mp4" "$folder/side.mp4" steps=1
+check "side by side" pipelines/side-by-side.sh "$folder/film.mp4" "$folder/side.mp4" steps=1 guidance-scale=1
 check "side by side keeps the frames" near "$folder/film.mp4" "$folder/side.mp4"
-check "camera" pipelines/camera-offline.sh "$folder/camera.mp4" seconds=1 steps=1 strength=0.3
+check "camera" pipelines/camera-offline.sh "$folder/camera.mp4" seconds=1 steps=1 guidance-scale=1
 counted() { [ "$(frames "$1" | wc -l)" -eq "$2" ] || { echo "$(frames "$1" | wc -l) frames, expected $2"; return 1; }; }
 check "camera loses no frame" counted "$folder/camera.mp4" 25
 mkdir "$folder/in"

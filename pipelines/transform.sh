@@ -24,10 +24,10 @@ done
 trap 'rm -f "$out.partial"' EXIT
 sound=
 for name in $holds; do
-  [ "$audio" != "$name" ] || sound="d. ! $name ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! m."
+  [ "$audio" != "$name" ] || sound="d. ! $name ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! m.audio_0"
 done
 [ -z "$audio" ] || [ -n "$sound" ] ||
-  sound="d. ! audio/x-raw ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! $reencode ! queue ! m."
+  sound="d. ! audio/x-raw ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! $reencode ! queue ! m.audio_0"
 stop='video/x-raw;audio/x-raw'
 for name in $holds; do stop="$stop;$name"; done
 
@@ -36,5 +36,5 @@ gst-launch-1.0 ${QUIET--q} filesrc location="$in" ! decodebin name=d caps="$stop
   d. ! video/x-raw ! queue ! videoconvert ! videoscale add-borders=false \
   ! "video/x-raw,format=RGB,width=$work_width,height=$work_height,pixel-aspect-ratio=1/1" ! videolora "$@" ! queue \
   ! videoscale add-borders=false ! videoconvert ! "video/x-raw,format=$video_format,width=$width,height=$height" \
-  ! $encoder ! queue ! m. $sound $muxer name=m ! filesink location="$out.partial"
+  ! $encoder ! queue ! m.video_0 $sound $muxer name=m ! filesink location="$out.partial"
 mv "$out.partial" "$out"

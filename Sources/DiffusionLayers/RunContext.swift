@@ -2,8 +2,9 @@ public import TensorCore
 
 /// Everything that a run carries beside the activations: one immutable value passed through every layer call.
 ///
-/// Layers read what concerns them; a plain run is `RunContext.plain`. Model files stay the same when a method adds a
-/// field here (control tokens, prompt caches, attention taps), because they pass the context on unread.
+/// Layers read what concerns them; a plain run is `RunContext.plain`. Model files stay the same when a method
+/// adds a field here (control tokens, prompt caches, attention taps), because they pass the context on
+/// unread.
 public struct RunContext: Sendable {
   /// Strength of each adapter per latent frame: `[adapter][frame]`. Empty without adapters.
   public var strengths: [[Float]]

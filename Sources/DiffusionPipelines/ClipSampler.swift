@@ -1,7 +1,8 @@
 import DiffusionLayers
 import TensorCore
 
-/// What text-to-video and video-to-video share: settings resolved against the model, and the denoising of one clip.
+/// What text-to-video and video-to-video share: settings resolved against the model, and the denoising of one
+/// clip.
 struct ClipSampler {
   let model: VideoModel
   let conditioning: Conditioning
@@ -17,7 +18,8 @@ struct ClipSampler {
       throw PipelineError.option(name: "steps", value: "\(settings.steps)", reason: "must lie in 0…10000")
     }
     guard settings.guidanceScale.isFinite else {
-      throw PipelineError.option(name: "guidance-scale", value: "\(settings.guidanceScale)", reason: "must be finite")
+      throw PipelineError.option(
+        name: "guidance-scale", value: "\(settings.guidanceScale)", reason: "must be finite")
     }
     self.model = model
     steps = settings.steps > 0 ? settings.steps : model.info.defaultSteps
@@ -35,7 +37,9 @@ struct ClipSampler {
 
   /// The run's context: the mean strength of the output frames behind each latent frame.
   /// - Throws: `PipelineError.option` for a strength that is not finite.
-  func context(adapterStrengths: [[Float]], frames: Int, monitor: RunMonitor) throws(PipelineError) -> RunContext {
+  func context(adapterStrengths: [[Float]], frames: Int, monitor: RunMonitor) throws(PipelineError)
+    -> RunContext
+  {
     for (index, values) in adapterStrengths.enumerated() {
       if let value = values.first(where: { !$0.isFinite }) {
         throw .option(name: "lora_\(index)::strength", value: "\(value)", reason: "must be finite")

@@ -85,7 +85,9 @@ public enum ModelBenchmark {
       let context = random.randn([1, model.text.tags?.maxLength ?? 512, model.transformer.config.textDim])
       return { _ = try model.transformer(input, timesteps: [700], context: context, run) }
     case .vaeEncode:
-      return { _ = try model.codec.encode(source, height: model.padded(height), width: model.padded(width), run) }
+      return {
+        _ = try model.codec.encode(source, height: model.padded(height), width: model.padded(width), run)
+      }
     case .vaeDecode:
       return { _ = try model.codec.decode(latents, height: height, width: width, run) }
     case .clip:

@@ -29,7 +29,8 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
     case .notFinite(let step, let steps):
       "the model gave a value that is not finite in step \(step) of \(steps); its weights or an adapter are damaged, "
         + "or a strength is far too large"
-    case .noise(let expected, let found): "the starting noise has the shape \(found), this run needs \(expected)"
+    case .noise(let expected, let found):
+      "the starting noise has the shape \(found), this run needs \(expected)"
     }
   }
 

@@ -2,10 +2,11 @@ import DiffusionLayers
 import DiffusionModels
 import TensorCore
 
-/// Runs the cases of a golden file (inputs and expected outputs of the reference implementation) through the engine
-/// and writes the engine's own outputs under the same names, for a comparison tensor by tensor.
+/// Runs the cases of a golden file (inputs and expected outputs of the reference implementation) through the
+/// engine and writes the engine's own outputs under the same names, for a comparison tensor by tensor.
 ///
-/// A golden is a safetensors file with `<case>.in.<x>` and `<case>.out.<x>`; a .json beside it says what each case is.
+/// A golden is a safetensors file with `<case>.in.<x>` and `<case>.out.<x>`; a .json beside it says what each
+/// case is.
 public enum Replay {
   /// What became of a replay.
   public struct Outcome: Sendable, Equatable {
@@ -28,7 +29,8 @@ public enum Replay {
     let cases = try readCases(golden)
     let folder = golden.lastIndex(of: "/").map { String(golden[..<$0]) } ?? "."
     let backbone = try model.map { path in
-      try ModelLoader(path, options: LoadOptions(), cancellation: Cancellation(), progress: { _ in }).loadBackbone()
+      try ModelLoader(path, options: LoadOptions(), cancellation: Cancellation(), progress: { _ in })
+        .loadBackbone()
     }
     let replayer = CaseReplayer(file: file, cases: cases, backbone: backbone, loras: loras ?? folder)
     var writer = SafetensorsWriter(metadata: [("format", "pt")])
@@ -52,7 +54,8 @@ public enum Replay {
     let source = try ByteSource.open(stem + ".json")
     let json = try JSONValue.parse(try source.bytes(0..<source.count), file: stem + ".json")
     guard let object = json.object else {
-      throw PipelineError.option(name: "golden", value: golden, reason: "has no JSON object in the .json beside it")
+      throw PipelineError.option(
+        name: "golden", value: golden, reason: "has no JSON object in the .json beside it")
     }
     return object["cases"]?.object ?? object
   }
@@ -85,7 +88,8 @@ private struct CaseReplayer {
       let inputs = name.hasPrefix("lora.") ? "forward" : name
       let (model, context) = try adapted(details)
       let sample = try model(
-        try input(inputs, "latents"), timesteps: try timesteps(inputs), context: try input(inputs, "embeds"), context)
+        try input(inputs, "latents"), timesteps: try timesteps(inputs), context: try input(inputs, "embeds"),
+        context)
       return [("sample", sample)]
     }
     if name.hasPrefix("t2v.") { return try textToVideo(name, details) }
@@ -152,7 +156,9 @@ private struct CaseReplayer {
     ]
   }
 
-  private func input(_ name: String, _ tensor: String) throws -> Tensor { try file.load("\(name).in.\(tensor)") }
+  private func input(_ name: String, _ tensor: String) throws -> Tensor {
+    try file.load("\(name).in.\(tensor)")
+  }
 
   private func timesteps(_ name: String) throws -> [Float] {
     let tensor = "\(name).in.timestep"

@@ -32,7 +32,8 @@ public struct LoadOptions: Sendable, Hashable {
   }
 }
 
-/// What a user sets for sampling. `steps` 0, `guidanceScale` below 0 and `scheduler` auto take the model's own values.
+/// What a user sets for sampling. `steps` 0, `guidanceScale` below 0 and `scheduler` auto take the model's
+/// own values.
 public struct SamplerSettings: Sendable, Equatable {
   public var prompt: String
   public var negativePrompt: String
@@ -77,7 +78,9 @@ public struct RunMonitor: Sendable {
   public let cancellation: Cancellation
   public let progress: (@Sendable (GenerationProgress) -> Void)?
 
-  public init(cancellation: Cancellation = Cancellation(), progress: (@Sendable (GenerationProgress) -> Void)? = nil) {
+  public init(
+    cancellation: Cancellation = Cancellation(), progress: (@Sendable (GenerationProgress) -> Void)? = nil
+  ) {
     self.cancellation = cancellation
     self.progress = progress
   }

@@ -11,16 +11,20 @@ public enum TextToVideo {
   ///   - clipIndex: the clip's seed is `settings.seed + clipIndex`.
   /// - Throws: `PipelineError`, `TagTable.PromptError`, `WeightsError`, or `Cancelled`.
   public static func run(
-    _ model: VideoModel, settings: SamplerSettings, caption: [String]? = nil, frames: Int, width: Int, height: Int,
-    clipIndex: Int = 0, adapterStrengths: [[Float]] = [], noise: Tensor? = nil, monitor: RunMonitor = RunMonitor(),
+    _ model: VideoModel, settings: SamplerSettings, caption: [String]? = nil, frames: Int, width: Int,
+    height: Int,
+    clipIndex: Int = 0, adapterStrengths: [[Float]] = [], noise: Tensor? = nil,
+    monitor: RunMonitor = RunMonitor(),
     stages: inout StageSeconds
   ) throws -> [Frame] {
     try model.checkGeometry(frames: frames, width: width, height: height)
     try model.checkBudget(frames: frames, width: width, height: height)
     TensorMemory.resetPeak()
     let sampler = try ClipSampler(model, settings: settings, caption: caption, stages: &stages)
-    let shape = [1, model.codec.channels, frames, model.padded(height) / model.codec.ratio,
-      model.padded(width) / model.codec.ratio]
+    let shape = [
+      1, model.codec.channels, frames, model.padded(height) / model.codec.ratio,
+      model.padded(width) / model.codec.ratio,
+    ]
     var start: Tensor
     if let noise {
       guard noise.count == shape.reduce(1, *), noise.shape.suffix(4).elementsEqual(shape.suffix(4)) else {

@@ -5,7 +5,8 @@ public struct Cancelled: Error, Sendable {
   public init() {}
 }
 
-/// A flag that stops a run from another thread. Models poll it between layers, at least every 50 ms on small models.
+/// A flag that stops a run from another thread. Models poll it between layers, at least every 50 ms on small
+/// models.
 public final class Cancellation: Sendable {
   private let flag = Atomic<Bool>(false)
 

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// The bytes behind one or more tensors: 64-byte aligned floats from the buffer pool, given back when the last
-/// tensor goes.
+/// The bytes behind one or more tensors: 64-byte aligned floats from the buffer pool, given back when the
+/// last tensor goes.
 ///
 /// `@unchecked Sendable`: written only by the operation that creates it, shared read-only afterwards.
 package final class Storage: @unchecked Sendable {

@@ -24,7 +24,8 @@ extension Tensor {
     return recordedView(
       { source in
         Tensor(
-          storage: source.storage, shape: order.map { source.shape[$0] }, strides: order.map { source.strides[$0] },
+          storage: source.storage, shape: order.map { source.shape[$0] },
+          strides: order.map { source.strides[$0] },
           offset: source.offset)
       }, pullback: { [inverse] in $0.permuted(inverse) })
   }

@@ -1,14 +1,15 @@
 /// An n-dimensional array of floats.
 ///
-/// Shapes are written with `B` batch, `F` frames, `C` channels, `H W` height and width, `L` tokens, `D` model width.
-/// Video latents are always `[B, C, F, H, W]`, tokens `[B, L, D]`, pictures inside an autoencoder `[N, H, W, C]`.
+/// Shapes are written with `B` batch, `F` frames, `C` channels, `H W` height and width, `L` tokens, `D` model
+/// width. Video latents are always `[B, C, F, H, W]`, tokens `[B, L, D]`, pictures inside an autoencoder `[N,
+/// H, W, C]`.
 ///
-/// A tensor is a value: a shape and strides over shared storage that nobody changes after it was written. Views
-/// (`narrow`, `permuted`, …) copy nothing. `node` is nil unless a gradient is being recorded: it travels with the
-/// value, so a model file knows no training mode (see Autodiff/Node.swift).
+/// A tensor is a value: a shape and strides over shared storage that nobody changes after it was written.
+/// Views (`narrow`, `permuted`, …) copy nothing. `node` is nil unless a gradient is being recorded: it
+/// travels with the value, so a model file knows no training mode (see Autodiff/Node.swift).
 ///
-/// Operations trap, with both shapes in the message, when shapes do not fit: only a programmer can cause that.
-/// Everything a user can cause (files, properties) is checked before tensors are made.
+/// Operations trap, with both shapes in the message, when shapes do not fit: only a programmer can cause
+/// that. Everything a user can cause (files, properties) is checked before tensors are made.
 public struct Tensor: Sendable {
   /// Extent of each dimension.
   public let shape: [Int]
@@ -105,7 +106,9 @@ extension [Int] {
   /// Row-major strides of this shape.
   package var contiguousStrides: [Int] {
     var strides = [Int](repeating: 1, count: count)
-    for axis in stride(from: count - 2, through: 0, by: -1) { strides[axis] = strides[axis + 1] * self[axis + 1] }
+    for axis in stride(from: count - 2, through: 0, by: -1) {
+      strides[axis] = strides[axis + 1] * self[axis + 1]
+    }
     return strides
   }
 }

@@ -27,7 +27,8 @@ import Testing
     let golden = try Fixture.safetensors("tag_model_golden")
     let directory = try ModelDirectory(Fixture.path("tag_model"))
     let config = try WanConfig(.object(try directory.json("transformer/config.json")), file: "config.json")
-    let model = try WanTransformer(Weights(try SafetensorsSource(directory, component: "transformer")), config)
+    let model = try WanTransformer(
+      Weights(try SafetensorsSource(directory, component: "transformer")), config)
     let planes = Difference(CoordinatePlanes.appended(to: try golden["noise"]), try golden["input"])
     #expect(planes.relative < 1e-6, "\(planes)")
     let velocity = try model(
@@ -59,8 +60,10 @@ import Testing
     let directory = try ModelDirectory(Fixture.path("wan_tiny"))
     let good = try directory.json("transformer/config.json")
     for (key, value) in [
-      ("num_layers", JSONValue.string("three")), ("patch_size", .array([.integer(1)])), ("image_dim", .integer(1280)),
-      ("num_attention_heads", .integer(-3)), ("_class_name", .string("UNet2DConditionModel")), ("eps", .bool(true)),
+      ("num_layers", JSONValue.string("three")), ("patch_size", .array([.integer(1)])),
+      ("image_dim", .integer(1280)),
+      ("num_attention_heads", .integer(-3)), ("_class_name", .string("UNet2DConditionModel")),
+      ("eps", .bool(true)),
       ("ffn_dim", .null), ("attention_head_dim", .integer(Int.max)),
     ] {
       var changed = good
@@ -77,7 +80,8 @@ import Testing
   @Test func cancellationStopsAForwardPass() throws {
     let directory = try ModelDirectory(Fixture.path("wan_tiny"))
     let config = try WanConfig(.object(try directory.json("transformer/config.json")), file: "config.json")
-    let model = try WanTransformer(Weights(try SafetensorsSource(directory, component: "transformer")), config)
+    let model = try WanTransformer(
+      Weights(try SafetensorsSource(directory, component: "transformer")), config)
     let cancellation = Cancellation()
     cancellation.cancel()
     #expect(throws: Cancelled.self) {

@@ -18,7 +18,8 @@ import Testing
     let settings = SamplerSettings(steps: 2, guidanceScale: 1, seed: 3)
     var results: [Frame] = []
     for (index, frame) in VideoStreamTests.frames(count, width: 64, height: 48).enumerated() {
-      results += try stream.push(frame, strength: 0.6, adapterStrengths: [strengths(index)], settings: settings)
+      results += try stream.push(
+        frame, strength: 0.6, adapterStrengths: [strengths(index)], settings: settings)
     }
     return results + (try stream.drain(settings: settings))
   }
@@ -62,7 +63,9 @@ import Testing
     #expect(throws: PipelineError.self) {
       try transform(try base.adapted(with: [AdapterRequest(path: Self.adapter)])) { _ in .infinity }
     }
-    #expect(throws: (any Error).self) { try base.adapted(with: [AdapterRequest(path: "/nonexistent.safetensors")]) }
+    #expect(throws: (any Error).self) {
+      try base.adapted(with: [AdapterRequest(path: "/nonexistent.safetensors")])
+    }
     #expect(throws: (any Error).self) {
       // An adapter of another width.
       try base.adapted(with: [AdapterRequest(path: Fixture.path("wan_tiny_loras/wan.peft.safetensors"))])

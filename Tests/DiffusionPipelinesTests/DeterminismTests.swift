@@ -14,7 +14,8 @@ import Testing
     let heads = random.randn([1, 150, 4, 24])
     func all() -> [[Float]] {
       [
-        Tensor.linear(x, weight: weight, activation: .geluTanh).array(), Tensor.layerNorm(x, eps: 1e-6).array(),
+        Tensor.linear(x, weight: weight, activation: .geluTanh).array(),
+        Tensor.layerNorm(x, eps: 1e-6).array(),
         Tensor.convolution(picture, kernel: kernel, padding: 1, activation: .relu).array(),
         Tensor.attention(heads, heads, heads).array(),
         Tensor.groupNorm(

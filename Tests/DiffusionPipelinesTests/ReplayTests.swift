@@ -43,9 +43,11 @@ import Testing
         let name = "shift\(shift).steps\(steps)"
         let scheduler = FlowMatchEuler(FlowMatchEuler.Config(shift: Double(shift)), steps: steps)
         #expect(
-          Difference(Tensor(scheduler.sigmas, shape: [steps + 1]), try golden[name + ".out.sigmas"]).relative < 2e-7)
+          Difference(Tensor(scheduler.sigmas, shape: [steps + 1]), try golden[name + ".out.sigmas"]).relative
+            < 2e-7)
         #expect(
-          Difference(Tensor(scheduler.timesteps, shape: [steps]), try golden[name + ".out.timesteps"]).relative < 2e-7)
+          Difference(Tensor(scheduler.timesteps, shape: [steps]), try golden[name + ".out.timesteps"])
+            .relative < 2e-7)
         guard golden.entries[name + ".in.x"] != nil else { continue }
         var x = try golden[name + ".in.x"]
         for index in 0..<steps {
@@ -59,7 +61,9 @@ import Testing
 
   @Test func strengthChoosesThePartOfTheSchedule() {
     let config = FlowMatchEuler.Config(shift: 3)
-    for (steps, strength, count) in [(8, Float(0.5), 4), (8, 1, 8), (8, 0.01, 1), (4, 0.3, 1), (20, 0.99, 20)] {
+    for (steps, strength, count) in [
+      (8, Float(0.5), 4), (8, 1, 8), (8, 0.01, 1), (4, 0.3, 1), (20, 0.99, 20),
+    ] {
       let scheduler = FlowMatchEuler(config, steps: steps, strength: strength)
       #expect(scheduler.timesteps.count == count)
       #expect(scheduler.sigmas.last == 0)
@@ -85,7 +89,9 @@ import Testing
       let found = frames.flatMap { $0.pixels.map(Int.init) }
       // Bytes differ by one at most, and only where rounding is a tie within the tolerance.
       let off = zip(found, bytes).filter { abs($0 - $1) > 0 }
-      #expect(found.count == bytes.count && off.allSatisfy { abs($0.0 - $0.1) <= 1 } && off.count < 20, "\(off.count)")
+      #expect(
+        found.count == bytes.count && off.allSatisfy { abs($0.0 - $0.1) <= 1 } && off.count < 20,
+        "\(off.count)")
     }
   }
 }

@@ -23,14 +23,17 @@ import Testing
   }
 
   private func run(
-    _ frames: [Frame], strength: (Int) -> Float, clipLength: Int = 4, overlap: Int = 1, model: VideoModel? = nil,
+    _ frames: [Frame], strength: (Int) -> Float, clipLength: Int = 4, overlap: Int = 1,
+    model: VideoModel? = nil,
     adapters: (Int) -> [Float] = { _ in [] }, settings: SamplerSettings? = nil
   ) throws -> [Frame] {
-    var stream = try VideoStream(model: try model ?? Self.tiny.get(), clipLength: clipLength, overlap: overlap)
+    var stream = try VideoStream(
+      model: try model ?? Self.tiny.get(), clipLength: clipLength, overlap: overlap)
     var results: [Frame] = []
     for (index, frame) in frames.enumerated() {
       results += try stream.push(
-        frame, strength: strength(index), adapterStrengths: adapters(index), settings: settings ?? self.settings)
+        frame, strength: strength(index), adapterStrengths: adapters(index),
+        settings: settings ?? self.settings)
     }
     results += try stream.drain(settings: settings ?? self.settings)
     #expect(stream.pending == 0)
@@ -38,7 +41,9 @@ import Testing
     return results
   }
 
-  @Test(arguments: [0, 1, 2, 3, 4, 5, 7, 8, 10, 13], [0, 1, 3]) func asManyOutAsIn(_ count: Int, overlap: Int) throws {
+  @Test(arguments: [0, 1, 2, 3, 4, 5, 7, 8, 10, 13], [0, 1, 3]) func asManyOutAsIn(_ count: Int, overlap: Int)
+    throws
+  {
     let results = try run(Self.frames(count), strength: { _ in 0.5 }, overlap: overlap)
     #expect(results.count == count)
     #expect(results.allSatisfy { $0.width == 24 && $0.height == 16 })
@@ -126,7 +131,8 @@ import Testing
     }
     // More memory than the machine has is refused before anything is allocated.
     #expect(throws: PipelineError.self) {
-      try TextToVideo.run(model, settings: settings, frames: 4000, width: 16000, height: 16000, stages: &stages)
+      try TextToVideo.run(
+        model, settings: settings, frames: 4000, width: 16000, height: 16000, stages: &stages)
     }
     var stream = try VideoStream(model: model, clipLength: 1, overlap: 0)
     #expect(throws: (any Error).self) {

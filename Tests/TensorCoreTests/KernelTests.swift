@@ -84,7 +84,9 @@ import Testing
 
   @Test func halfPrecision() {
     let bits: [UInt16] = [0x0000, 0x8000, 0x3c00, 0xbc00, 0x0001, 0x03ff, 0x0400, 0x7bff, 0x7c00, 0xfc00]
-    let values: [Float] = [0, -0.0, 1, -1, 5.9604645e-8, 6.097555e-5, 6.1035156e-5, 65504, .infinity, -.infinity]
+    let values: [Float] = [
+      0, -0.0, 1, -1, 5.9604645e-8, 6.097555e-5, 6.1035156e-5, 65504, .infinity, -.infinity,
+    ]
     atEveryLevel { level in
       var result = [Float](repeating: 9, count: bits.count)
       bits.withUnsafeBytes { HalfConversion.float16ToFloat($0.baseAddress!, &result, count: bits.count) }

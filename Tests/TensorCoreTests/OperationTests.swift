@@ -27,7 +27,8 @@ import Testing
     let x = try input("linear", "x").trainable()
     let weight = try input("linear", "weight").trainable()
     let bias = try input("linear", "bias").trainable()
-    try check("linear", Tensor.linear(x, weight: weight, bias: bias), [("x", x), ("weight", weight), ("bias", bias)])
+    try check(
+      "linear", Tensor.linear(x, weight: weight, bias: bias), [("x", x), ("weight", weight), ("bias", bias)])
   }
 
   @Test func layerNorm() throws {
@@ -76,7 +77,8 @@ import Testing
   @Test func groupNorm() throws {
     let x = try input("group_norm", "x").permuted([0, 2, 3, 1])
     let y = Tensor.groupNorm(
-      x, groups: 4, weight: try input("group_norm", "weight"), bias: try input("group_norm", "bias"), eps: 1e-5)
+      x, groups: 4, weight: try input("group_norm", "weight"), bias: try input("group_norm", "bias"),
+      eps: 1e-5)
     try check("group_norm", y.permuted([0, 3, 1, 2]))
   }
 

@@ -34,8 +34,10 @@ import Testing
     let golden = try Fixture.safetensors("torch_random")
     var random = TorchRandom(seed: 42)
     let values = random.randn([3, 8, 24, 24]).array()
-    let head = Difference(Tensor(Array(values.prefix(64)), shape: [64]), try golden["s42.shape3x8x24x24.first64"])
-    let tail = Difference(Tensor(Array(values.suffix(64)), shape: [64]), try golden["s42.shape3x8x24x24.last64"])
+    let head = Difference(
+      Tensor(Array(values.prefix(64)), shape: [64]), try golden["s42.shape3x8x24x24.first64"])
+    let tail = Difference(
+      Tensor(Array(values.suffix(64)), shape: [64]), try golden["s42.shape3x8x24x24.last64"])
     #expect(head.relative < 1e-6 && tail.relative < 1e-6, "\(head) \(tail)")
   }
 }

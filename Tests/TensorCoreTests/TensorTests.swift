@@ -10,7 +10,9 @@ import Testing
     let turned = counted.permuted([2, 0, 1])
     #expect(turned.shape == [4, 2, 3])
     #expect(turned.array() == (0..<4).flatMap { i in (0..<6).map { Float($0 * 4 + i) } })
-    #expect(counted.narrow(1, from: 1, length: 2).array() == Array((4..<12).map(Float.init) + (16..<24).map(Float.init)))
+    #expect(
+      counted.narrow(1, from: 1, length: 2).array()
+        == Array((4..<12).map(Float.init) + (16..<24).map(Float.init)))
     #expect(counted.select(2, 3).array() == [3, 7, 11, 15, 19, 23])
     #expect(turned.reshaped([2, -1]).array() == turned.array())
     #expect(Tensor([5, 6], shape: [2, 1]).expanded([2, 3]).array() == [5, 5, 5, 6, 6, 6])

@@ -1,7 +1,7 @@
 public import TensorCore
 
-/// A base model with adapters beside it. The base's tensors are handed on unchanged and never merged, so building
-/// a model again with other adapters copies nothing.
+/// A base model with adapters beside it. The base's tensors are handed on unchanged and never merged, so
+/// building a model again with other adapters copies nothing.
 public struct AdaptedSource: WeightSource {
   private let base: any WeightSource
   private let pairs: [String: [LoRAPair]]

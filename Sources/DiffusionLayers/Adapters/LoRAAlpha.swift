@@ -83,7 +83,8 @@ struct LoRASettings {
     return module == pattern || module.hasSuffix("." + pattern)
   }
 
-  /// A pattern without regular-expression operators, the only kind that is written in practice. A leading `^` stays.
+  /// A pattern without regular-expression operators, the only kind that is written in practice. A leading `^`
+  /// stays.
   private static func plain(_ pattern: String) throws(JSONError) -> String {
     let anchor = pattern.hasPrefix("^") ? "^" : ""
     let body = String(pattern.dropFirst(anchor.count))

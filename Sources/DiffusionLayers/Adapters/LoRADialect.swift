@@ -1,5 +1,5 @@
-/// The naming scheme of an adapter file. The first three are loaded; the others are recognised and refused by name,
-/// so that nobody wonders why an adapter has no effect.
+/// The naming scheme of an adapter file. The first three are loaded; the others are recognised and refused by
+/// name, so that nobody wonders why an adapter has no effect.
 public enum LoRADialect: String, Sendable, CaseIterable {
   /// `transformer.<module>.lora_A.weight`
   case diffusers
@@ -47,8 +47,8 @@ public enum LoRADialect: String, Sendable, CaseIterable {
   /// Whether this version loads it.
   public var isLoadable: Bool { self == .diffusers || self == .peft || self == .bare }
 
-  /// The dialect of a file with these tensor names, or nil when they are no adapter's. A file that mixes schemes
-  /// counts as the first refused one: half an adapter is worse than none.
+  /// The dialect of a file with these tensor names, or nil when they are no adapter's. A file that mixes
+  /// schemes counts as the first refused one: half an adapter is worse than none.
   static func detect(_ keys: [String]) -> LoRADialect? {
     for (dialect, matches) in refused where keys.contains(where: matches) { return dialect }
     guard let first = keys.first(where: { $0.contains(".lora_A.") || $0.contains(".lora_B.") }) else {

@@ -132,7 +132,8 @@ public struct LoRAFile: Sendable {
     return (down[0], down[1], up[0])
   }
 
-  /// Settings outside the tensors: the header's, then the sidecar's, then kohya's if no layer has its own alpha.
+  /// Settings outside the tensors: the header's, then the sidecar's, then kohya's if no layer has its own
+  /// alpha.
   private static func settings(
     _ tensors: SafetensorsFile, _ sidecar: JSONObject?, _ hasAlphaTensors: Bool
   ) throws(LoRAError) -> LoRASettings? {

@@ -33,8 +33,8 @@ public struct LoRAMatch: Sendable {
 extension LoRAFile {
   /// Loads the pairs that fit a model whose linear layers have these widths, by module path.
   ///
-  /// Strict: a key that matches nothing is an error. Not strict: such keys are only reported, but an adapter that
-  /// matches nothing at all, or a layer of another width, is an error all the same.
+  /// Strict: a key that matches nothing is an error. Not strict: such keys are only reported, but an adapter
+  /// that matches nothing at all, or a layer of another width, is an error all the same.
   public func match(
     against modules: [String: (out: Int, in: Int)], strict: Bool
   ) throws(LoRAError) -> LoRAMatch {

@@ -22,6 +22,7 @@ public struct Conv2D: Sendable {
   public func callAsFunction(
     _ x: Tensor, activation: ConvolutionActivation = .identity, adding skip: Tensor? = nil
   ) -> Tensor {
-    Tensor.convolution(x, kernel: kernel, stride: stride, padding: padding, activation: activation, adding: skip)
+    Tensor.convolution(
+      x, kernel: kernel, stride: stride, padding: padding, activation: activation, adding: skip)
   }
 }

@@ -1,6 +1,7 @@
 public import TensorCore
 
-/// The feed-forward part of a transformer block with a tanh-GELU (diffusers' `FeedForward`, `gelu-approximate`).
+/// The feed-forward part of a transformer block with a tanh-GELU (diffusers' `FeedForward`, `gelu-
+/// approximate`).
 public struct FeedForward: Sendable {
   let projection: Linear
   let output: Linear

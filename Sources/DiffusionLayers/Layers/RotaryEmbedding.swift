@@ -6,8 +6,8 @@ public struct RotaryTable: Sendable {
   public let cosine: Tensor
   public let sine: Tensor
 
-  /// Three-axis table as Wan uses it: of `headDim` channels, rows and columns take `2 * (headDim / 6)` each and the
-  /// frames the rest. Angles are computed in double precision, as the reference does.
+  /// Three-axis table as Wan uses it: of `headDim` channels, rows and columns take `2 * (headDim / 6)` each
+  /// and the frames the rest. Angles are computed in double precision, as the reference does.
   public init(headDim: Int, positions: RotaryPositions, theta: Double = 10000) {
     let spatial = 2 * (headDim / 6)
     let axes = [

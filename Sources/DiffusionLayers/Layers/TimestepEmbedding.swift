@@ -1,8 +1,8 @@
 import Glibc
 public import TensorCore
 
-/// Sinusoidal embedding of timesteps: `[cos(t f), sin(t f)]` with `f` from 1 down to 1/10000 (diffusers' `Timesteps`
-/// with `flip_sin_to_cos`, no frequency shift).
+/// Sinusoidal embedding of timesteps: `[cos(t f), sin(t f)]` with `f` from 1 down to 1/10000 (diffusers'
+/// `Timesteps` with `flip_sin_to_cos`, no frequency shift).
 public func timestepEmbedding(_ timesteps: [Float], channels: Int) -> Tensor {
   let half = channels / 2
   return Tensor(shape: [timesteps.count, channels]) { values in

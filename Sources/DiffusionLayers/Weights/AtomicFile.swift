@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// Writes a file so that it appears whole or not at all: into a temporary file of the same folder, then fsync, then
-/// rename over the target. A failure leaves the old file untouched and removes the temporary one.
+/// Writes a file so that it appears whole or not at all: into a temporary file of the same folder, then
+/// fsync, then rename over the target. A failure leaves the old file untouched and removes the temporary one.
 public struct AtomicFile: ~Copyable {
   private let path: String
   private let temporary: String
@@ -58,7 +58,8 @@ public struct AtomicFile: ~Copyable {
     guard rename(temporary, path) == 0 else { throw .unwritable(file: path, reason: systemMessage(errno)) }
     close(descriptor)
     isOpen = false
-    // The new name is durable once the folder is; a file system that cannot do this has nothing better to offer.
+    // The new name is durable once the folder is; a file system that cannot do this has nothing better to
+    // offer.
     let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if directory >= 0 {

@@ -1,6 +1,8 @@
-// A strict pull reader for JSON text, after RFC 8259 with nothing added: no comments, no trailing commas, no NaN.
+// A strict pull reader for JSON text, after RFC 8259 with nothing added: no comments, no trailing commas, no
+// NaN.
 //
-// It never recurses and allocates only the strings it hands out, so that a hostile file costs what its bytes cost.
+// It never recurses and allocates only the strings it hands out, so that a hostile file costs what its bytes
+// cost.
 
 /// A fault in JSON text, or in a value found there; `description` is one sentence.
 public struct JSONError: Error, Equatable, CustomStringConvertible {

@@ -94,7 +94,8 @@ public enum JSONValue: Sendable, Equatable {
 
 /// The members of a JSON object, in the order of the text; keys are unique.
 ///
-/// The throwing accessors name the file and the key. With `default`, a missing key or `null` gives the default.
+/// The throwing accessors name the file and the key. With `default`, a missing key or `null` gives the
+/// default.
 public struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
   /// The file the object was read from, for messages; may be empty.
   public let file: String

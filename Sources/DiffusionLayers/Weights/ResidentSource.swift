@@ -12,8 +12,8 @@ public struct ResidentSource: WeightSource {
 
   /// Loads the tensors of these names from `source`, all of them by default.
   ///
-  /// `progress` is told the tensors done and their number before each tensor and at the end; what it throws, such
-  /// as a cancellation, ends the loading.
+  /// `progress` is told the tensors done and their number before each tensor and at the end; what it throws,
+  /// such as a cancellation, ends the loading.
   public init(
     loading source: any WeightSource, names: [String]? = nil,
     progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }

@@ -41,7 +41,8 @@ public struct SafetensorsFile: Sendable {
     if budget > 0, needed > budget { throw .overBudget(file: name, needed: needed, budget: budget) }
   }
 
-  /// Reads a tensor of floats (f32, f16, bf16 or f64) as f32. With `checkFinite` a NaN or infinity is an error.
+  /// Reads a tensor of floats (f32, f16, bf16 or f64) as f32. With `checkFinite` a NaN or infinity is an
+  /// error.
   public func load(_ tensor: String, checkFinite: Bool = true) throws(WeightsError) -> Tensor {
     let entry = try entry(tensor)
     guard entry.dtype.isFloatingPoint else {

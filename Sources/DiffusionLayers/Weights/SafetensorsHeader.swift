@@ -22,8 +22,8 @@ enum SafetensorsLimits {
   static let rank = 8
 }
 
-/// The parsed and fully checked header: every tensor lies inside the file, and together they cover its data without
-/// a hole or an overlap.
+/// The parsed and fully checked header: every tensor lies inside the file, and together they cover its data
+/// without a hole or an overlap.
 struct SafetensorsHeader: Sendable {
   var metadata: [(String, String)] = []
   var entries: [String: TensorEntry] = [:]
@@ -215,7 +215,8 @@ private struct HeaderParser {
     return values
   }
 
-  /// Bytes of a tensor, or nil when they overflow. The product is taken without zeros, so that a zero hides nothing.
+  /// Bytes of a tensor, or nil when they overflow. The product is taken without zeros, so that a zero hides
+  /// nothing.
   private func byteCount(_ shape: [Int], _ dtype: DType) -> Int? {
     var product = dtype.byteSize
     for extent in shape where extent > 0 {

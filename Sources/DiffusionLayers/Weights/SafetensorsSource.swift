@@ -3,8 +3,8 @@ public import TensorCore
 
 /// The floating-point tensors of one safetensors file, or of several that an index ties together.
 ///
-/// Tensors of integers are not weights and stay invisible here. Opening reads headers only and compares the need
-/// with the memory budget before any data is read.
+/// Tensors of integers are not weights and stay invisible here. Opening reads headers only and compares the
+/// need with the memory budget before any data is read.
 public struct SafetensorsSource: WeightSource {
   public let name: String
   public let names: [String]
@@ -21,8 +21,8 @@ public struct SafetensorsSource: WeightSource {
       memoryBudget: memoryBudget)
   }
 
-  /// The weights of a component, such as `transformer`: `<name>.safetensors.index.json` and its shards if there is
-  /// an index, else the single file, under diffusers' or transformers' name.
+  /// The weights of a component, such as `transformer`: `<name>.safetensors.index.json` and its shards if
+  /// there is an index, else the single file, under diffusers' or transformers' name.
   public init(
     _ directory: ModelDirectory, component: String, checkFinite: Bool = true, memoryBudget: UInt64 = 0
   ) throws(WeightsError) {

@@ -2,8 +2,8 @@ public import TensorCore
 
 /// Collects tensors and writes them as one safetensors file that appears whole or not at all.
 ///
-/// The file follows the reference writer: data ordered by falling element size and then by name, so that every
-/// tensor is aligned, and a header padded with spaces to a multiple of 8 bytes.
+/// The file follows the reference writer: data ordered by falling element size and then by name, so that
+/// every tensor is aligned, and a header padded with spaces to a multiple of 8 bytes.
 public struct SafetensorsWriter {
   private enum Data {
     case floats(Tensor)

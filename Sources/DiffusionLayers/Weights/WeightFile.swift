@@ -1,7 +1,7 @@
 import Glibc
 
-/// An open regular file, read by position only. It is never mapped: a mapped file that someone shortens would end
-/// the process with SIGBUS, a read only comes back short.
+/// An open regular file, read by position only. It is never mapped: a mapped file that someone shortens would
+/// end the process with SIGBUS, a read only comes back short.
 public final class WeightFile: Sendable {
   /// The path as it was given.
   public let path: String

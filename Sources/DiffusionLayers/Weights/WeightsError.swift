@@ -1,7 +1,7 @@
 public import TensorCore
 
-/// Why weights could not be read or written: one case per reason, each a sentence that names the file, the tensor
-/// where there is one, and what to do.
+/// Why weights could not be read or written: one case per reason, each a sentence that names the file, the
+/// tensor where there is one, and what to do.
 public enum WeightsError: Error, Equatable {
   // Opening and reading.
   case notFound(file: String)

@@ -79,7 +79,8 @@ public struct AutoencoderTiny: Sendable {
   ///   - encoder: cursor at the encoder file's root.
   ///   - decoder: cursor at the decoder file's root.
   ///   - config: parsed `vae/config.json` with optional `latents_mean` and `latents_std`, 32 numbers each.
-  public init(encoder: Weights, decoder: Weights, config: JSONValue?, file: String = "vae/config.json") throws {
+  public init(encoder: Weights, decoder: Weights, config: JSONValue?, file: String = "vae/config.json") throws
+  {
     let (width, latents) = (Self.width, Self.latentChannels)
     var stages: [TinyStage] = [.convolution(try Conv2D(encoder[0], 3, width), relu: false)]
     func block(_ weights: Weights, pooled: Bool = false) throws -> TinyStage {
@@ -116,7 +117,8 @@ public struct AutoencoderTiny: Sendable {
     guard latentsStd.allSatisfy({ $0 > 0 }) else { throw reader.invalid("latents_std", "must be positive") }
   }
 
-  /// One picture `[1, H, W, 3]` in [0, 1] to `[1, H/8, W/8, 32]`, not normalised. `H`, `W` are multiples of 8.
+  /// One picture `[1, H, W, 3]` in [0, 1] to `[1, H/8, W/8, 32]`, not normalised. `H`, `W` are multiples of
+  /// 8.
   public func encode(_ picture: Tensor, _ run: RunContext) throws(Cancelled) -> Tensor {
     var x = picture
     for stage in encoder { x = try stage(x, run) }

@@ -48,7 +48,8 @@ public struct ConfigReader: Sendable {
     return value
   }
 
-  public func integer(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil) throws(ConfigError)
+  public func integer(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil)
+    throws(ConfigError)
     -> Int
   {
     if isNull(key), let fallback { return fallback }

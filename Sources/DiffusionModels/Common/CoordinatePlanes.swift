@@ -1,7 +1,7 @@
 public import TensorCore
 
-/// Constant input planes that tell a transformer with rotary attention where it is: x, y and t, each with the values
-/// `(2 i + 1) / n - 1` along its axis, concatenated behind the channels.
+/// Constant input planes that tell a transformer with rotary attention where it is: x, y and t, each with the
+/// values `(2 i + 1) / n - 1` along its axis, concatenated behind the channels.
 public enum CoordinatePlanes {
   /// `[B, C, F, H, W]` to `[B, C + 3, F, H, W]`.
   public static func appended(to x: Tensor) -> Tensor {
@@ -12,7 +12,8 @@ public enum CoordinatePlanes {
     }
     return Tensor.concatenated(
       [
-        x, axis(width, [1, 1, 1, 1, width]), axis(height, [1, 1, 1, height, 1]), axis(frames, [1, 1, frames, 1, 1]),
+        x, axis(width, [1, 1, 1, 1, width]), axis(height, [1, 1, 1, height, 1]),
+        axis(frames, [1, 1, frames, 1, 1]),
       ], axis: 1)
   }
 }

@@ -1,8 +1,8 @@
 public import DiffusionLayers
 public import TensorCore
 
-/// A text encoder that knows single words: each is one row of a table, places without a word are row 0 (zeros).
-/// No order, no mask (contract: text encoder `["tags", "TagTable"]`).
+/// A text encoder that knows single words: each is one row of a table, places without a word are row 0
+/// (zeros). No order, no mask (contract: text encoder `["tags", "TagTable"]`).
 public struct TagTable: Sendable {
   /// Known words in the order of their rows.
   public let vocabulary: [String]
@@ -75,7 +75,9 @@ public struct TagTable: Sendable {
     let hidden = weight.shape[1]
     let table = weight.array()
     return Tensor(
-      indices.flatMap { $0 == 0 ? [Float](repeating: 0, count: hidden) : Array(table[$0 * hidden..<($0 + 1) * hidden]) },
+      indices.flatMap {
+        $0 == 0 ? [Float](repeating: 0, count: hidden) : Array(table[$0 * hidden..<($0 + 1) * hidden])
+      },
       shape: [1, maxLength, hidden])
   }
 }

@@ -1,7 +1,8 @@
 public import DiffusionLayers
 public import TensorCore
 
-// Reference: diffusers, models/transformers/transformer_wan.py. Names of weights are those of its checkpoints.
+// Reference: diffusers, models/transformers/transformer_wan.py. Names of weights are those of its
+// checkpoints.
 
 /// Self- or cross-attention with RMS-normalised queries and keys.
 struct WanAttention: Sendable {
@@ -25,7 +26,9 @@ struct WanAttention: Sendable {
   }
 
   /// Tokens `x` `[B, L, D]` attend to `context` `[B, Lc, D]`, or to themselves with rotary positions.
-  func callAsFunction(_ x: Tensor, context: Tensor? = nil, rope: RotaryTable? = nil, _ run: RunContext) -> Tensor {
+  func callAsFunction(_ x: Tensor, context: Tensor? = nil, rope: RotaryTable? = nil, _ run: RunContext)
+    -> Tensor
+  {
     let source = context ?? x
     let sourceRun = context == nil ? run : run.along(.none)
     var query = split(normQ(toQ(x, run)))  // [B, L, H, D/H]
@@ -145,21 +148,24 @@ public struct WanTransformer: Sendable {
     scaleShiftTable = try weights.tensor("scale_shift_table", shape: [1, 2, dim])
   }
 
-  /// Predicts the velocity of `latents` `[B, C, F, H, W]` at `timesteps` (one per batch entry, 0…1000) given text
-  /// embeddings `context` `[B, Lc, textDim]`. `F`, `H`, `W` are multiples of the patch size.
+  /// Predicts the velocity of `latents` `[B, C, F, H, W]` at `timesteps` (one per batch entry, 0…1000) given
+  /// text embeddings `context` `[B, Lc, textDim]`. `F`, `H`, `W` are multiples of the patch size.
   public func callAsFunction(
     _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext
   ) throws(Cancelled) -> Tensor {
-    let grid = zip(latents.shape[2...], config.patchSize).map { $0 / $1 }  // patches along frames, rows, columns
+    // patches along frames, rows, columns
+    let grid = zip(latents.shape[2...], config.patchSize).map { $0 / $1 }
     let run = run.along(.frames(perFrame: grid[1] * grid[2]))
-    let rope = RotaryTable(headDim: config.attentionHeadDim, positions: run.positions ?? countedPositions(grid))
+    let rope = RotaryTable(
+      headDim: config.attentionHeadDim, positions: run.positions ?? countedPositions(grid))
 
     var x = Tensor.linear(patchify(latents, grid), weight: patchEmbedding, bias: patchBias)  // [B, L, D]
     let (embedding, modulation, text) = conditionEmbedder(timesteps: timesteps, text: context, run)
     for block in blocks {
       x = try block(x, context: text, time: modulation, rope: rope, run)
     }
-    let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])  // [B, 2, D]: shift, scale
+    // [B, 2, D]: shift, scale
+    let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])
     x = normOut(x, scale: head.narrow(1, from: 1, length: 1), shift: head.narrow(1, from: 0, length: 1))
     return unpatchify(projOut(x, run), grid)
   }

@@ -15,14 +15,16 @@ public struct Frame: Sendable, Equatable {
     self.pixels = pixels
   }
 
-  /// Values `[1, H, W, 3]` as `byte * scale + shift`, extended to `height` by `width` by repeating the border.
+  /// Values `[1, H, W, 3]` as `byte * scale + shift`, extended to `height` by `width` by repeating the
+  /// border.
   func tensor(height paddedHeight: Int, width paddedWidth: Int, scale: Float, shift: Float) -> Tensor {
     Tensor(shape: [1, height, width, 3]) { values in
       for index in 0..<pixels.count { values[index] = Float(pixels[index]) * scale + shift }
     }.paddedByEdge(height: paddedHeight, width: paddedWidth)
   }
 
-  /// The upper left `height` by `width` of a picture `[1, H, W, 3]`, bytes as round(`value * scale + shift`) clamped.
+  /// The upper left `height` by `width` of a picture `[1, H, W, 3]`, bytes as round(`value * scale + shift`)
+  /// clamped.
   init(_ picture: Tensor, height: Int, width: Int, scale: Float, shift: Float) {
     let source = picture.narrow(1, from: 0, length: height).narrow(2, from: 0, length: width)
     let pixels = source.withFloats { values in
@@ -37,7 +39,8 @@ public struct Frame: Sendable, Equatable {
     let second = Int32((weight * 256).rounded())
     let first = 256 - second
     for index in 0..<a.pixels.count {
-      result.pixels[index] = UInt8((Int32(a.pixels[index]) * first + Int32(b.pixels[index]) * second + 128) >> 8)
+      result.pixels[index] = UInt8(
+        (Int32(a.pixels[index]) * first + Int32(b.pixels[index]) * second + 128) >> 8)
     }
     return result
   }

@@ -21,8 +21,8 @@ public struct ModelInfo: Sendable, Equatable {
   /// Clip lengths are multiples of this.
   public let framesMultiple: Int
 
-  /// Whether a picture size is so far from the trained one that results suffer: more than twice the area or less than
-  /// a quarter of it.
+  /// Whether a picture size is so far from the trained one that results suffer: more than twice the area or
+  /// less than a quarter of it.
   public func isFarFromTrained(width: Int, height: Int) -> Bool {
     let ratio = Double(width * height) / Double(trainedWidth * trainedHeight)
     return ratio > 4 || ratio < 0.25

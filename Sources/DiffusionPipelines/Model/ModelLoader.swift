@@ -11,7 +11,8 @@ struct ModelLoader {
   private let index: JSONObject
 
   init(
-    _ path: String, options: LoadOptions, cancellation: Cancellation, progress: @escaping (LoadProgress) -> Void
+    _ path: String, options: LoadOptions, cancellation: Cancellation,
+    progress: @escaping (LoadProgress) -> Void
   ) throws {
     directory = try ModelDirectory(path)
     self.options = options
@@ -25,11 +26,13 @@ struct ModelLoader {
 
   func load() throws -> VideoModel {
     guard options.precision == .auto || options.precision == .f32 else {
-      throw PipelineError.unsupported(what: "precision=\(options.precision.rawValue)", remedy: "use f32 or auto")
+      throw PipelineError.unsupported(
+        what: "precision=\(options.precision.rawValue)", remedy: "use f32 or auto")
     }
     let config = try backboneConfig()
     // Headers first: what the weights need is known before any of them is read.
-    let backboneFiles = try SafetensorsSource(directory, component: "transformer", checkFinite: options.checkFinite)
+    let backboneFiles = try SafetensorsSource(
+      directory, component: "transformer", checkFinite: options.checkFinite)
     let vaeFiles = try tinyFiles()
     let textFiles = try tagFiles()
     let files: [SafetensorsSource] = [backboneFiles] + vaeFiles + (textFiles.map { [$0] } ?? [])
@@ -44,10 +47,12 @@ struct ModelLoader {
     let codec = try codec(vaeFiles)
     let tags = try tagTable(textFiles)
     let hasPlanes = index["coordinate_planes"]?.string == "xyt"
-    guard config.inChannels == codec.channels + (hasPlanes ? 3 : 0), config.outChannels == codec.channels else {
+    guard config.inChannels == codec.channels + (hasPlanes ? 3 : 0), config.outChannels == codec.channels
+    else {
       throw ConfigError(
         file: directory.location(of: "transformer/config.json"), key: "in_channels",
-        reason: "is \(config.inChannels) with out_channels \(config.outChannels), which does not fit an autoencoder "
+        reason:
+          "is \(config.inChannels) with out_channels \(config.outChannels), which does not fit an autoencoder "
           + "of \(codec.channels) channels\(hasPlanes ? " and three coordinate planes" : "")")
     }
     if let tags, tags.hiddenSize != config.textDim {
@@ -59,7 +64,8 @@ struct ModelLoader {
     let text = TextConditioner(model: directory.path, tags: tags, textDim: config.textDim)
     return VideoModel(
       info: try info(config, codec, isTagModel: tags != nil, weightBytes: Int(weightBytes)), adapters: [],
-      transformer: transformer, codec: codec, text: text, scheduler: try scheduler(), coordinatePlanes: hasPlanes,
+      transformer: transformer, codec: codec, text: text, scheduler: try scheduler(),
+      coordinatePlanes: hasPlanes,
       memoryBudget: options.memoryBudget, backbone: backbone)
   }
 
@@ -81,7 +87,8 @@ struct ModelLoader {
       throw PipelineError.unsupported(what: what, remedy: "use a model with a WanTransformer3DModel")
     }
     guard name == "WanTransformer3DModel" else {
-      throw PipelineError.unsupported(what: "the backbone \(name)", remedy: "use a model with a WanTransformer3DModel")
+      throw PipelineError.unsupported(
+        what: "the backbone \(name)", remedy: "use a model with a WanTransformer3DModel")
     }
     let file = "transformer/config.json"
     return try WanConfig(.object(try directory.json(file)), file: directory.location(of: file))
@@ -90,11 +97,13 @@ struct ModelLoader {
   private func resident(
     _ source: SafetensorsSource, _ component: String, from start: Double, to end: Double
   ) throws -> ResidentSource {
-    try ResidentSource(loading: source, progress: { done, total in
-      try cancellation.check()
-      let share = total == 0 ? 1 : Double(done) / Double(total)
-      progress(LoadProgress(component: component, fraction: start + (end - start) * share))
-    })
+    try ResidentSource(
+      loading: source,
+      progress: { done, total in
+        try cancellation.check()
+        let share = total == 0 ? 1 : Double(done) / Double(total)
+        progress(LoadProgress(component: component, fraction: start + (end - start) * share))
+      })
   }
 
   private func tinyFiles() throws -> [SafetensorsSource] {
@@ -143,18 +152,22 @@ struct ModelLoader {
       return ModelScheduler(className: ModelScheduler.flowMatchEulerClass, flow: FlowMatchEuler.Config())
     }
     let json = try directory.json(file)
-    let name = json["_class_name"]?.string ?? componentClass("scheduler") ?? ModelScheduler.flowMatchEulerClass
+    let name =
+      json["_class_name"]?.string ?? componentClass("scheduler") ?? ModelScheduler.flowMatchEulerClass
     return ModelScheduler(
       className: name, flow: try FlowMatchEuler.Config(.object(json), file: directory.location(of: file)))
   }
 
   /// Defaults from the index's `videolora` entry, else those usual for the kind of model.
-  private func info(_ config: WanConfig, _ codec: LatentCodec, isTagModel: Bool, weightBytes: Int) throws -> ModelInfo {
+  private func info(_ config: WanConfig, _ codec: LatentCodec, isTagModel: Bool, weightBytes: Int) throws
+    -> ModelInfo
+  {
     let hints = try ConfigReader(
       index["videolora"] ?? .object(JSONObject()), file: directory.location(of: "model_index.json"))
     let isPixel = codec.channels == 3
     // A multiple of both patch sides.
-    let multiple = codec.ratio * config.patchSize[1] * config.patchSize[2] / gcd(config.patchSize[1], config.patchSize[2])
+    let multiple =
+      codec.ratio * config.patchSize[1] * config.patchSize[2] / gcd(config.patchSize[1], config.patchSize[2])
     let clipLength = try hints.integer("clip_length", in: 1...1024, default: isTagModel ? 8 : 81)
     return ModelInfo(
       name: directory.path, family: "wan", parameters: weightBytes / 4, weightBytes: weightBytes,
@@ -164,7 +177,8 @@ struct ModelLoader {
       overlap: try hints.integer("overlap", in: 0...max(0, clipLength - 1), default: min(2, clipLength - 1)),
       sizeMultiple: multiple,
       trainedWidth: try hints.integer("width", in: 16...8192, default: isPixel ? 24 : isTagModel ? 96 : 832),
-      trainedHeight: try hints.integer("height", in: 16...8192, default: isPixel ? 24 : isTagModel ? 96 : 480),
+      trainedHeight: try hints.integer(
+        "height", in: 16...8192, default: isPixel ? 24 : isTagModel ? 96 : 480),
       framesMultiple: config.patchSize[0])
   }
 }

@@ -2,7 +2,8 @@ import DiffusionLayers
 import DiffusionModels
 import TensorCore
 
-/// Turns prompts, or files of precomputed embeddings, into conditioning; the one place where they are validated.
+/// Turns prompts, or files of precomputed embeddings, into conditioning; the one place where they are
+/// validated.
 struct TextConditioner: Sendable {
   let model: String
   let tags: TagTable?
@@ -22,7 +23,8 @@ struct TextConditioner: Sendable {
     return Conditioning(positive: try tags.encode(prompt), negative: try tags.encode(negative))
   }
 
-  /// `prompt_embeds` and, optionally, `negative_prompt_embeds`: `[1, L, textDim]` or `[L, textDim]`, one length.
+  /// `prompt_embeds` and, optionally, `negative_prompt_embeds`: `[1, L, textDim]` or `[L, textDim]`, one
+  /// length.
   private func load(_ path: String) throws -> Conditioning {
     let file = try SafetensorsFile(path: path)
     func embeddings(_ name: String) throws -> Tensor? {
@@ -30,7 +32,8 @@ struct TextConditioner: Sendable {
       let shape = entry.shape.count == 2 ? [1] + entry.shape : entry.shape
       guard shape.count == 3, shape[0] == 1, shape[2] == textDim, (1...4096).contains(shape[1]) else {
         throw PipelineError.embeddings(
-          file: path, reason: "'\(name)' has the shape \(entry.shape), this model takes [1, length, \(textDim)]")
+          file: path,
+          reason: "'\(name)' has the shape \(entry.shape), this model takes [1, length, \(textDim)]")
       }
       return try file.load(name).reshaped(shape)
     }
@@ -40,7 +43,8 @@ struct TextConditioner: Sendable {
     let negative = try embeddings("negative_prompt_embeds") ?? Tensor.zeros(positive.shape)
     guard negative.shape == positive.shape else {
       throw PipelineError.embeddings(
-        file: path, reason: "'negative_prompt_embeds' has the shape \(negative.shape), 'prompt_embeds' "
+        file: path,
+        reason: "'negative_prompt_embeds' has the shape \(negative.shape), 'prompt_embeds' "
           + "\(positive.shape); both must have one length")
     }
     return Conditioning(positive: positive, negative: negative)

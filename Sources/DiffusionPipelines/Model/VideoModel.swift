@@ -2,8 +2,8 @@ import DiffusionLayers
 import DiffusionModels
 public import TensorCore
 
-/// A video diffusion model ready to run: backbone, autoencoder, text encoder and scheduler, as `model_index.json` names
-/// them, and the adapters beside the backbone.
+/// A video diffusion model ready to run: backbone, autoencoder, text encoder and scheduler, as
+/// `model_index.json` names them, and the adapters beside the backbone.
 ///
 /// An immutable value: `adapted(with:)` gives another model that shares all base weights.
 public struct VideoModel: Sendable {
@@ -30,7 +30,8 @@ public struct VideoModel: Sendable {
     try ModelLoader(path, options: options, cancellation: cancellation, progress: progress).load()
   }
 
-  /// This model with other adapters (all of them; none restores the base). Base weights are shared, nothing is merged.
+  /// This model with other adapters (all of them; none restores the base). Base weights are shared, nothing
+  /// is merged.
   /// - Throws: `LoRAError` or `WeightsError` naming file and tensor.
   public func adapted(with requests: [AdapterRequest]) throws -> VideoModel {
     var matches: [LoRAMatch] = []
@@ -49,19 +50,23 @@ public struct VideoModel: Sendable {
     let source: any WeightSource = matches.isEmpty ? backbone : AdaptedSource(backbone, adapters: matches)
     return VideoModel(
       info: info, adapters: reports, transformer: try WanTransformer(Weights(source), transformer.config),
-      codec: codec, text: text, scheduler: scheduler, coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget,
+      codec: codec, text: text, scheduler: scheduler, coordinatePlanes: coordinatePlanes,
+      memoryBudget: memoryBudget,
       backbone: backbone)
   }
 
-  /// Bytes that a clip of this size needs beside nothing else: weights and the largest activations of its stages.
+  /// Bytes that a clip of this size needs beside nothing else: weights and the largest activations of its
+  /// stages.
   public func predictedBytes(frames: Int, width: Int, height: Int) -> UInt64 {
     let (padWidth, padHeight) = (padded(width), padded(height))
     let config = transformer.config
     let patch = config.patchSize.reduce(1, *)
     let latents = frames * padWidth * padHeight / (codec.ratio * codec.ratio)
     let tokens = latents / patch
-    // Both prompts in one batch: residual, norm, q, k, v, mix and projection, or the feed-forward's inner width.
-    let denoise = 2 * tokens * (6 * config.dim + max(3 * config.dim, config.ffnDim)) + 2 * latents * config.inChannels
+    // Both prompts in one batch: residual, norm, q, k, v, mix and projection, or the feed-forward's inner
+    // width.
+    let denoise =
+      2 * tokens * (6 * config.dim + max(3 * config.dim, config.ffnDim)) + 2 * latents * config.inChannels
     let picture = codec.peakFloats(height: padHeight, width: padWidth)
     let floats = max(denoise, picture) + 6 * latents * codec.channels
     return UInt64(info.weightBytes) + UInt64(4 * floats) + UInt64(4 * frames * width * height * 3)
@@ -72,8 +77,8 @@ public struct VideoModel: Sendable {
     (extent + info.sizeMultiple - 1) / info.sizeMultiple * info.sizeMultiple
   }
 
-  /// Throws when a clip of this size would exceed the memory budget, or without one the machine's memory; nothing was
-  /// allocated then.
+  /// Throws when a clip of this size would exceed the memory budget, or without one the machine's memory;
+  /// nothing was allocated then.
   func checkBudget(frames: Int, width: Int, height: Int) throws(PipelineError) {
     let needed = predictedBytes(frames: frames, width: width, height: height)
     let what = "a clip of \(frames) frames \(width)x\(height)"

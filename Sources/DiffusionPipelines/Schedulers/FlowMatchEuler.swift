@@ -27,7 +27,8 @@ public struct FlowMatchEuler: Sendable {
       trainTimesteps = try reader.integer("num_train_timesteps", in: 1...1_000_000, default: 1000)
       guard shift > 0 else { throw reader.invalid("shift", "must be positive") }
       for key in [
-        "use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas",
+        "use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
+        "invert_sigmas",
         "stochastic_sampling",
       ] where try reader.bool(key, default: false) {
         throw reader.invalid(key, "is not supported by flow-match-euler")
@@ -54,8 +55,8 @@ public struct FlowMatchEuler: Sendable {
     self.init(sigmas: sigmas, config)
   }
 
-  /// The part of a schedule that `strength` (0…1] leaves: `max(1, round(steps * strength))` equal steps from the level
-  /// that the share `strength` shifts to, down to 0. Strength 1 starts from pure noise.
+  /// The part of a schedule that `strength` (0…1] leaves: `max(1, round(steps * strength))` equal steps from
+  /// the level that the share `strength` shifts to, down to 0. Strength 1 starts from pure noise.
   public init(_ config: Config, steps: Int, strength: Float) {
     let share = Double(max(0, min(1, strength)))
     let count = max(1, Int((Double(steps) * share).rounded()))

@@ -3,10 +3,11 @@ import TensorCore
 
 /// Starting noise of a video-to-video stream.
 ///
-/// Noise belongs to a frame of the stream, not to a window, so that windows agree where they overlap. Every frame mixes
-/// noise of its own with noise that all frames share (the mixed noise model of Ge et al., "Preserve Your Own
-/// Correlation", 2023): what is uncertain then comes out alike in neighbouring frames instead of flickering. The share
-/// falls to nothing at strength 1, where the noise is the independent one that models are trained on.
+/// Noise belongs to a frame of the stream, not to a window, so that windows agree where they overlap. Every
+/// frame mixes noise of its own with noise that all frames share (the mixed noise model of Ge et al.,
+/// "Preserve Your Own Correlation", 2023): what is uncertain then comes out alike in neighbouring frames
+/// instead of flickering. The share falls to nothing at strength 1, where the noise is the independent one
+/// that models are trained on.
 struct StreamNoise {
   let seed: UInt64
 

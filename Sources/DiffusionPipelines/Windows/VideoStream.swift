@@ -2,9 +2,9 @@ public import TensorCore
 
 /// Video to video over any number of frames: N pushed, N returned, in order.
 ///
-/// Frames are gathered into windows of `clipLength`; each shares `overlap` frames with the one before, and there the
-/// results are cross-faded. The last window is filled by repeating its last frame and cut back. Memory does not grow
-/// with the length of the stream.
+/// Frames are gathered into windows of `clipLength`; each shares `overlap` frames with the one before, and
+/// there the results are cross-faded. The last window is filled by repeating its last frame and cut back.
+/// Memory does not grow with the length of the stream.
 public struct VideoStream: Sendable {
   private let model: VideoModel
   private let clipLength: Int
@@ -59,7 +59,8 @@ public struct VideoStream: Sendable {
   ///   - strength: 0 returns this frame untouched, above 0 up to 1 transforms it; a window runs with the mean of its
   ///     frames that are not 0.
   ///   - adapterStrengths: one value per adapter of the model, for this frame.
-  /// - Throws: `PipelineError`, `Cancelled` and what loading embeddings throws. After an error the stream is empty.
+  /// - Throws: `PipelineError`, `Cancelled` and what loading embeddings throws. After an error the stream is
+  ///   empty.
   public mutating func push(
     _ frame: Frame, strength: Float, adapterStrengths: [Float], settings: SamplerSettings,
     monitor: RunMonitor = RunMonitor()
@@ -70,7 +71,9 @@ public struct VideoStream: Sendable {
     if let first = window.first?.frame, first.width != frame.width || first.height != frame.height {
       throw PipelineError.option(
         name: "size", value: "\(frame.width)x\(frame.height)",
-        reason: "differs from the \(first.width)x\(first.height) of the clip being gathered; drain the stream first")
+        reason:
+          "differs from the \(first.width)x\(first.height) of the clip being gathered; drain the stream first"
+      )
     }
     window.append(
       Entry(frame: frame, strength: strength, adapterStrengths: adapterStrengths, index: framesSeen))
@@ -86,8 +89,10 @@ public struct VideoStream: Sendable {
     return ready
   }
 
-  /// Returns all frames that are held back, for the end of a stream or a change of its format. The stream can go on.
-  public mutating func drain(settings: SamplerSettings, monitor: RunMonitor = RunMonitor()) throws -> [Frame] {
+  /// Returns all frames that are held back, for the end of a stream or a change of its format. The stream can
+  /// go on.
+  public mutating func drain(settings: SamplerSettings, monitor: RunMonitor = RunMonitor()) throws -> [Frame]
+  {
     defer { forget() }
     let results = window.count > kept ? try finishWindow(settings, monitor) : tail
     stages.frames += results.count

@@ -2,8 +2,8 @@ import Synchronization
 
 /// One recorded operation: what it was made from and how its gradient reaches them.
 ///
-/// The tape travels with the value. `Tensor.node` is nil unless an input has one, so with a frozen base nothing before
-/// the first trainable value is recorded and no gradient of a base weight is ever computed.
+/// The tape travels with the value. `Tensor.node` is nil unless an input has one, so with a frozen base
+/// nothing before the first trainable value is recorded and no gradient of a base weight is ever computed.
 public final class Node: Sendable {
   /// Creation order: parents always have smaller numbers.
   let order: UInt64

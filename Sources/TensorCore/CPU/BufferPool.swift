@@ -2,10 +2,11 @@ import CKernels
 import Glibc
 import Synchronization
 
-/// Recycles float buffers by size class, so that a denoising loop reaches a steady state without asking the system.
+/// Recycles float buffers by size class, so that a denoising loop reaches a steady state without asking the
+/// system.
 ///
-/// A temporary dies at its last use (ARC) and its buffer serves the next operation of that size. What lies idle is
-/// bounded by the peak of what was in use; `trim` gives it back to the system.
+/// A temporary dies at its last use (ARC) and its buffer serves the next operation of that size. What lies
+/// idle is bounded by the peak of what was in use; `trim` gives it back to the system.
 package final class BufferPool: Sendable {
   package static let shared = BufferPool()
 

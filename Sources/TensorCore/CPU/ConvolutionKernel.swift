@@ -66,7 +66,8 @@ public final class ConvolutionKernel: Sendable {
     let after = [Int64(band.padBottom), Int64(band.padSide)]
     OneDNN.check(
       dnnl_convolution_forward_desc_init(
-        &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &filters, &offsets, &target, strides,
+        &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &filters, &offsets, &target,
+        strides,
         before, after), "convolution descriptor")
     var attributes: dnnl_primitive_attr_t?
     var postOps: dnnl_post_ops_t?
@@ -82,7 +83,8 @@ public final class ConvolutionKernel: Sendable {
     dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user)
     var description: dnnl_primitive_desc_t?
     OneDNN.check(
-      dnnl_primitive_desc_create(&description, &operation, attributes, OneDNN.engine, nil), "convolution primitive")
+      dnnl_primitive_desc_create(&description, &operation, attributes, OneDNN.engine, nil),
+      "convolution primitive")
     defer { dnnl_primitive_desc_destroy(description) }
     let wanted = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0)!.pointee
     let weights: PackedWeights
@@ -103,7 +105,8 @@ public final class ConvolutionKernel: Sendable {
 
 /// A ready primitive for one shape.
 ///
-/// `@unchecked Sendable`: immutable after `init`; oneDNN primitives may run concurrently with separate scratch memory.
+/// `@unchecked Sendable`: immutable after `init`; oneDNN primitives may run concurrently with separate
+/// scratch memory.
 final class ConvolutionPlan: @unchecked Sendable {
   private let primitive: dnnl_primitive_t?
   private let weights: PackedWeights

@@ -6,7 +6,8 @@ import COpenBLAS
 enum GEMM {
   private static let singleThreaded: Void = openblas_set_num_threads(1)
 
-  /// One serial product: `c[m, n] = alpha * a · b (+ beta * c)` with row-major operands and leading dimensions.
+  /// One serial product: `c[m, n] = alpha * a · b (+ beta * c)` with row-major operands and leading
+  /// dimensions.
   static func serial(
     transposeA: Bool = false, transposeB: Bool, m: Int, n: Int, k: Int, alpha: Float = 1,
     a: UnsafePointer<Float>, lda: Int, b: UnsafePointer<Float>, ldb: Int, beta: Float = 0,
@@ -27,7 +28,8 @@ enum GEMM {
     return (m, max(64, (n + 7) / 8 + 15 & ~15))
   }
 
-  /// `c[m, n] = a · b` in parallel; `finish` post-processes a finished piece (row and column range) while it is hot.
+  /// `c[m, n] = a · b` in parallel; `finish` post-processes a finished piece (row and column range) while it
+  /// is hot.
   static func run(
     transposeA: Bool = false, transposeB: Bool, m: Int, n: Int, k: Int,
     a: UnsafePointer<Float>, lda: Int, b: UnsafePointer<Float>, ldb: Int,

@@ -4,8 +4,8 @@ import Synchronization
 
 /// Runs `body(0) … body(count - 1)`, spread over the engine's threads, and returns when all are done.
 ///
-/// Callers cut their work by shape alone, never by the number of threads, so a result has the same bytes for any
-/// thread count. A call from inside a body runs in place.
+/// Callers cut their work by shape alone, never by the number of threads, so a result has the same bytes for
+/// any thread count. A call from inside a body runs in place.
 package func parallelFor(_ count: Int, _ body: (Int) -> Void) {
   guard count > 1, let pool = WorkerPool.forThisCall() else {
     for index in 0..<count { body(index) }
@@ -44,8 +44,9 @@ public enum EngineThreads {
 
 /// One parallel loop in progress.
 ///
-/// A worker may hold its job a little longer than the loop runs, so a job only points to the body on the caller's
-/// stack, and nobody follows the pointer once all iterations are taken. `@unchecked Sendable` for that pointer.
+/// A worker may hold its job a little longer than the loop runs, so a job only points to the body on the
+/// caller's stack, and nobody follows the pointer once all iterations are taken. `@unchecked Sendable` for
+/// that pointer.
 private final class Job: @unchecked Sendable {
   let count: Int
   private let body: UnsafePointer<(Int) -> Void>
@@ -80,7 +81,8 @@ private final class Job: @unchecked Sendable {
 ///
 /// `@unchecked Sendable`: the queue is guarded by the pthread mutex beside it.
 private final class WorkerPool: @unchecked Sendable {
-  private static let shared: WorkerPool? = EngineThreads.count > 1 ? WorkerPool(workers: EngineThreads.count - 1) : nil
+  private static let shared: WorkerPool? =
+    EngineThreads.count > 1 ? WorkerPool(workers: EngineThreads.count - 1) : nil
   private static let busyKey: pthread_key_t = {
     var key = pthread_key_t()
     pthread_key_create(&key, nil)

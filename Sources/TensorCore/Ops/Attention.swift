@@ -5,14 +5,18 @@ extension Tensor {
   /// `[B, Lq, H, D]`. `bias` `[Lq, Lk]` is added to the scaled scores of every head (-infinity hides a key).
   ///
   /// One tile of scores at a time: the `Lq` by `Lk` matrix is never built.
-  public static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor, bias: Tensor? = nil) -> Tensor {
+  public static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor, bias: Tensor? = nil) -> Tensor
+  {
     let (batch, queries, heads, size) = (query.shape[0], query.shape[1], query.shape[2], query.shape[3])
     let keys = key.shape[1]
     precondition(
       key.shape == [batch, keys, heads, size] && value.shape == key.shape,
       "attention of \(query.shape) over \(key.shape), \(value.shape)")
-    precondition(bias == nil || bias?.shape == [queries, keys], "bias \(bias?.shape ?? []) of \(queries) x \(keys)")
-    let (q, k, v) = (query.detached().contiguous(), key.detached().contiguous(), value.detached().contiguous())
+    precondition(
+      bias == nil || bias?.shape == [queries, keys], "bias \(bias?.shape ?? []) of \(queries) x \(keys)")
+    let (q, k, v) = (
+      query.detached().contiguous(), key.detached().contiguous(), value.detached().contiguous()
+    )
     let mask = bias?.detached().contiguous()
     let result = Tensor(uninitialized: query.shape)
     FlopCounter.add(4 * Double(batch * heads) * Double(queries) * Double(keys) * Double(size))
@@ -34,7 +38,8 @@ extension Tensor {
         kernels.softmax(scores.floats + row * keys, mask.map { $0.base + (first + row) * keys }, scale, keys)
       }
       GEMM.serial(
-        transposeB: false, m: rows, n: size, k: keys, a: scores.floats, lda: keys, b: v.base + keyStart, ldb: width,
+        transposeB: false, m: rows, n: size, k: keys, a: scores.floats, lda: keys, b: v.base + keyStart,
+        ldb: width,
         c: result.base + queryStart, ldc: width)
       keepAlive(scores)
     }
@@ -62,10 +67,12 @@ extension Tensor {
       let kAt = task / heads * keys * width + task % heads * size
       let (p, ds) = (Storage(count: queries * keys), Storage(count: queries * keys))
       GEMM.serial(
-        transposeB: true, m: queries, n: keys, k: size, a: q.base + qAt, lda: width, b: k.base + kAt, ldb: width,
+        transposeB: true, m: queries, n: keys, k: size, a: q.base + qAt, lda: width, b: k.base + kAt,
+        ldb: width,
         c: p.floats, ldc: keys)
       GEMM.serial(
-        transposeB: true, m: queries, n: keys, k: size, a: output.base + qAt, lda: width, b: v.base + kAt, ldb: width,
+        transposeB: true, m: queries, n: keys, k: size, a: output.base + qAt, lda: width, b: v.base + kAt,
+        ldb: width,
         c: ds.floats, ldc: keys)
       for row in 0..<queries {
         let (weights, slopes) = (p.floats + row * keys, ds.floats + row * keys)
@@ -80,7 +87,8 @@ extension Tensor {
         transposeB: false, m: queries, n: size, k: keys, a: ds.floats, lda: keys, b: k.base + kAt, ldb: width,
         c: dq.base + qAt, ldc: width)
       GEMM.serial(
-        transposeA: true, transposeB: false, m: keys, n: size, k: queries, a: ds.floats, lda: keys, b: q.base + qAt,
+        transposeA: true, transposeB: false, m: keys, n: size, k: queries, a: ds.floats, lda: keys,
+        b: q.base + qAt,
         ldb: width, c: dk.base + kAt, ldc: width)
       keepAlive(p, ds)
     }

@@ -45,7 +45,8 @@ extension Tensor {
 
   /// `x + y * gate`: tokens `[B, L, D]` with one gate row `[B, 1, D]` per batch entry.
   public static func gatedAdd(_ x: Tensor, _ y: Tensor, gate: Tensor) -> Tensor {
-    precondition(x.shape == y.shape && gate.shape == [x.shape[0], 1, x.shape[2]], "gate \(gate.shape) on \(x.shape)")
+    precondition(
+      x.shape == y.shape && gate.shape == [x.shape[0], 1, x.shape[2]], "gate \(gate.shape) on \(x.shape)")
     if x.node != nil || y.node != nil || gate.node != nil { return x + y * gate }
     let (length, width) = (x.shape[1], x.shape[2])
     let (a, b, g) = (x.contiguous(), y.contiguous(), gate.contiguous())

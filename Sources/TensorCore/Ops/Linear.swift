@@ -9,7 +9,8 @@ extension Tensor {
   ) -> Tensor {
     precondition(
       weight.rank == 2 && x.shape.last == weight.shape[1], "linear of \(x.shape) with weight \(weight.shape)")
-    precondition(bias == nil || bias?.shape == [weight.shape[0]], "bias \(bias?.shape ?? []) of \(weight.shape)")
+    precondition(
+      bias == nil || bias?.shape == [weight.shape[0]], "bias \(bias?.shape ?? []) of \(weight.shape)")
     let (outputs, inputs) = (weight.shape[0], weight.shape[1])
     let source = x.detached().contiguous()
     let matrix = weight.detached().contiguous()
@@ -17,7 +18,8 @@ extension Tensor {
     let rows = x.count / max(1, inputs)
     let result = Tensor(uninitialized: x.shape.dropLast() + [outputs])
     GEMM.run(
-      transposeB: true, m: rows, n: outputs, k: inputs, a: source.base, lda: inputs, b: matrix.base, ldb: inputs,
+      transposeB: true, m: rows, n: outputs, k: inputs, a: source.base, lda: inputs, b: matrix.base,
+      ldb: inputs,
       c: result.base, ldc: outputs
     ) { rowRange, columns in
       for row in rowRange {
@@ -29,7 +31,10 @@ extension Tensor {
     keepAlive(source, matrix, offsets)
     let inputsOfTape = [x, weight] + (bias.map { [$0] } ?? [])
     guard inputsOfTape.contains(where: \.isRecorded) else { return result }
-    if case .identity = activation {} else { preconditionFailure("linear with an activation has no gradient rule") }
+    if case .identity = activation {
+    } else {
+      preconditionFailure("linear with an activation has no gradient rule")
+    }
     let wantsWeight = weight.isRecorded
     return result.recorded(from: inputsOfTape) { gradient in
       linearPullback(gradient, x: source, weight: matrix, wantsWeight: wantsWeight, hasBias: offsets != nil)
@@ -45,17 +50,21 @@ extension Tensor {
     let dy = gradient.detached().contiguous()
     let dx = Tensor(uninitialized: x.shape)
     GEMM.run(
-      transposeB: false, m: rows, n: inputs, k: outputs, a: dy.base, lda: outputs, b: weight.base, ldb: inputs,
+      transposeB: false, m: rows, n: inputs, k: outputs, a: dy.base, lda: outputs, b: weight.base,
+      ldb: inputs,
       c: dx.base, ldc: inputs)
     var results: [Tensor?] = [dx, nil]
     if wantsWeight {
       let dw = Tensor(uninitialized: weight.shape)
       GEMM.run(
-        transposeA: true, transposeB: false, m: outputs, n: inputs, k: rows, a: dy.base, lda: outputs, b: x.base,
+        transposeA: true, transposeB: false, m: outputs, n: inputs, k: rows, a: dy.base, lda: outputs,
+        b: x.base,
         ldb: inputs, c: dw.base, ldc: inputs)
       results[1] = dw
     }
-    if hasBias { results.append(dy.reshaped([rows, outputs]).reduced(to: [1, outputs]).reshaped([outputs])) }
+    if hasBias {
+      results.append(dy.reshaped([rows, outputs]).reduced(to: [1, outputs]).reshaped([outputs]))
+    }
     keepAlive(dy, x, weight)
     return results
   }

@@ -2,7 +2,8 @@ import CKernels
 
 extension Tensor {
   /// Layer normalisation over the last dimension with optional affine `weight` and `bias` `[D]`.
-  public static func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, eps: Float) -> Tensor {
+  public static func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, eps: Float) -> Tensor
+  {
     let normalized = normalize(x, mean: true, eps: eps, weight: weight, bias: bias, name: "layerNorm")
     return recordNorm(normalized, x: x, weight: weight, bias: bias, mean: true, eps: eps)
   }
@@ -13,7 +14,8 @@ extension Tensor {
     return recordNorm(normalized, x: x, weight: weight, bias: nil, mean: false, eps: eps)
   }
 
-  /// `layerNorm(x) * (1 + scale) + shift`: tokens `[B, L, D]`, one row `[B, 1, D]` of scale and shift per batch entry.
+  /// `layerNorm(x) * (1 + scale) + shift`: tokens `[B, L, D]`, one row `[B, 1, D]` of scale and shift per
+  /// batch entry.
   public static func layerNormModulated(_ x: Tensor, scale: Tensor, shift: Tensor, eps: Float) -> Tensor {
     precondition(
       scale.shape == [x.shape[0], 1, x.shape[2]] && shift.shape == scale.shape,
@@ -49,7 +51,8 @@ extension Tensor {
     _ x: Tensor, mean: Bool, eps: Float, weight: Tensor?, bias: Tensor?, name: StaticString
   ) -> Tensor {
     let width = x.shape.last ?? 1
-    precondition(weight == nil || weight?.shape == [width], "\(name) weight \(weight?.shape ?? []) of \(x.shape)")
+    precondition(
+      weight == nil || weight?.shape == [width], "\(name) weight \(weight?.shape ?? []) of \(x.shape)")
     precondition(bias == nil || bias?.shape == [width], "\(name) bias \(bias?.shape ?? []) of \(x.shape)")
     let source = x.detached().contiguous()
     let (factors, terms) = (weight?.detached().contiguous(), bias?.detached().contiguous())
@@ -58,7 +61,8 @@ extension Tensor {
       for row in first..<first + rows {
         let from = source.base + row * width
         let (average, inverse) = statistics(from, width, mean: mean, eps: eps)
-        kernels.normalize(result.base + row * width, from, average, inverse, factors?.base, terms?.base, width)
+        kernels.normalize(
+          result.base + row * width, from, average, inverse, factors?.base, terms?.base, width)
       }
     }
     keepAlive(factors, terms)
@@ -101,7 +105,9 @@ extension Tensor {
     }
     var results: [Tensor?] = [dx]
     let flat = [rows, width]
-    if weight != nil { results.append((dy * normal).reshaped(flat).reduced(to: [1, width]).reshaped([width])) }
+    if weight != nil {
+      results.append((dy * normal).reshaped(flat).reduced(to: [1, width]).reshaped([width]))
+    }
     if hasBias { results.append(dy.reshaped(flat).reduced(to: [1, width]).reshaped([width])) }
     return results
   }

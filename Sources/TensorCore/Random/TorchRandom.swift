@@ -3,7 +3,8 @@ import Glibc
 /// torch's CPU generator (Mersenne Twister 19937) and its normal draws, so that seeds agree with diffusers.
 ///
 /// Reference: ATen `mt19937`, `normal_fill` (16 or more values: Box-Muller over blocks of 16) and
-/// `normal_distribution` (fewer: one pair at a time in double precision, the second value kept for the next draw).
+/// `normal_distribution` (fewer: one pair at a time in double precision, the second value kept for the next
+/// draw).
 public struct TorchRandom: Sendable {
   private var state = [UInt32](repeating: 0, count: 624)
   private var index = 624

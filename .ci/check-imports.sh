@@ -1,0 +1,20 @@
+#!/bin/sh
+# Imports show direction: a target imports only what stands below it (docs/architecture.md).
+set -eu
+cd "$(dirname "$0")/.."
+bad=0
+rule() { # rule FOLDER 'modules that its files must not import'
+  found=$(grep -rnE "^ *((public|package|internal|private|fileprivate|@_exported) +)*import +(struct +|class +|enum +|func +)?($2)([. ]|$)" \
+    --include='*.swift' "$1" || true)
+  [ -z "$found" ] || { echo "$found"; bad=1; }
+}
+edges='ArgumentParser|CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA'
+libraries='COpenBLAS|COneDNN|CKernels'
+rule Sources/TensorCore "$edges|DiffusionLayers|DiffusionModels|DiffusionPipelines|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/DiffusionLayers "$edges|$libraries|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
+rule Sources/DiffusionModels "$edges|$libraries|DiffusionPipelines|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/DiffusionPipelines "$edges|$libraries|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/videolora "CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA|$libraries|CBuiltinModels"
+rule plugin/GStreamerKit "TensorCore|DiffusionLayers|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
+rule plugin/GstVideoLoRA "ArgumentParser|DiffusionModels|$libraries|CBuiltinModels|Foundation|FoundationEssentials"
+[ "$bad" -eq 0 ] || { echo "imports point upward: the type lives in the wrong place" >&2; exit 1; }

@@ -1,0 +1,59 @@
+# make demo   restyles a real clip: out/demo.mp4, out/demo.png          make test   packages, lint, builds, all tests
+# make build  release plugin and command line                            make install DESTDIR=…
+SHELL := /bin/sh
+STATIC := .build-static
+RELEASE := $(STATIC)/release
+SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib
+PREFIX ?= /usr/local
+
+.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows soak clean
+
+demo: build
+	@pipelines/demo.sh
+
+# The runner's own summary comes last.
+test: packages lint imports build symbols pipelines unit
+
+packages:
+	@.ci/packages.sh
+
+plugin: packages
+	$(SWIFT_BUILD) --product gstvideolora
+
+build: plugin
+	$(SWIFT_BUILD) --product videolora
+	@echo "plugin: GST_PLUGIN_PATH=$(CURDIR)/$(RELEASE)   command line: $(RELEASE)/videolora"
+
+install: build
+	install -Dm755 $(RELEASE)/libgstvideolora.so $(DESTDIR)$$(pkg-config --variable=pluginsdir gstreamer-1.0)/libgstvideolora.so
+	install -Dm755 $(RELEASE)/videolora $(DESTDIR)$(PREFIX)/bin/videolora
+
+lint:
+	swift format lint --strict --recursive Package.swift Sources plugin Tests
+
+imports:
+	@.ci/check-imports.sh
+
+# Two exported symbols, and no Swift library at run time.
+symbols: plugin
+	@test "$$(nm -D --defined-only $(RELEASE)/libgstvideolora.so | awk '{print $$3}' | sort | paste -sd ' ')" = \
+	  "gst_plugin_videolora_get_desc gst_plugin_videolora_register" || { echo "the plugin exports other symbols"; exit 1; }
+	@! ldd $(RELEASE)/libgstvideolora.so | grep -i libswift || { echo "the plugin needs a Swift library"; exit 1; }
+
+pipelines: build
+	@GST_REGISTRY=$(CURDIR)/$(STATIC)/registry.bin .ci/test-pipelines.sh
+
+unit: packages
+	swift build -c release --build-tests
+	GST_REGISTRY=$(CURDIR)/.build/registry.bin G_DEBUG=fatal-criticals swift test -c release --skip-build --disable-xctest
+
+# Figures of docs/RESULTS.md; the scripts are in tools/results and need Python with numpy.
+results-windows: build
+	tools/results/windows.sh $(RELEASE)/videolora
+
+# 200 lives of the element and pipelines under the leaks tracer.
+soak: build
+	GST_PLUGIN_PATH=$(CURDIR)/$(RELEASE) SWIFT_TEST_FLAGS="-c release" plugin/soak.sh 200
+
+clean:
+	rm -rf .build .build-static out
