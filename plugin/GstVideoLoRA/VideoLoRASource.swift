@@ -20,6 +20,9 @@ let videoLoRASourceType: GType = registerType(
 /// The Swift half of `videolorasrc`.
 final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
   private static let defaultRate: gint = 8
+  /// What `create` returns once the ERROR is posted. For GST_FLOW_ERROR the base class would post a second, vaguer one
+  /// in this element's name; both ways it ends the stream downstream.
+  private static let failure = GST_FLOW_EOS
 
   // MARK: State
 
@@ -138,7 +141,7 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
         switch loader.waitUntilReady() {
         case .ready(let loaded): ready = try generate(loaded, settings, info)[...]
         case .interrupted: return GST_FLOW_FLUSHING
-        case .failed, .loading: return GST_FLOW_ERROR
+        case .failed, .loading: return Self.failure
         }
       }
       guard let frame = ready.popFirst() else { return GST_FLOW_EOS }
@@ -150,7 +153,7 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
       }
       fail(error)
       closeClip(GST_PROGRESS_TYPE_ERROR, "The clip failed")
-      return GST_FLOW_ERROR
+      return Self.failure
     }
   }
 

@@ -22,6 +22,7 @@ extension ElementTests {
         }
       }
       do { try writer.write(to: path) } catch { Issue.record("\(error)") }
+      atexit { unlink("/tmp/videolora-test-\(getpid())-adapter.safetensors") }
       return path
     }()
 

@@ -40,6 +40,7 @@ extension ElementTests {
 
     @Test func aModelThatIsNotThere() throws {
       try expectOne(["model": "/nowhere/model"], naming: ["model", "/nowhere/model"])
+      #expect(try errors(["model": "/nowhere/model"]).first?.name == "gst-resource-error-quark")
     }
 
     @Test func anUnknownBuiltin() throws {

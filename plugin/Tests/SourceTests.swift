@@ -28,14 +28,14 @@ extension ElementTests {
           gst_buffer_unref(buffer)
         }
         messages += CGStreamerMessages.take(bus)
-        if messages.contains(where: { $0.type == GST_MESSAGE_ERROR || $0.type == GST_MESSAGE_EOS }) { break }
-        if let event = gst_harness_try_pull_event(harness) {
-          defer { gst_event_unref(event) }
-          if event.pointee.type == GST_EVENT_EOS { break }
-        } else {
+        guard let event = gst_harness_try_pull_event(harness) else {
           g_usleep(5000)
+          continue
         }
+        defer { gst_event_unref(event) }
+        if event.pointee.type == GST_EVENT_EOS { break }
       }
+      messages += CGStreamerMessages.take(bus)
       return (frames, messages)
     }
 
@@ -60,8 +60,15 @@ extension ElementTests {
       let (frames, messages) = try run("videolorasrc model=/nowhere/model")
       #expect(frames.isEmpty)
       let errors = messages.filter { $0.type == GST_MESSAGE_ERROR }
-      #expect(errors.count >= 1)
+      #expect(errors.count == 1)
       #expect(errors.first?.text.contains("/nowhere/model") == true)
+    }
+
+    @Test func aFailingClipIsOneError() throws {
+      let (frames, messages) = try run("videolorasrc model=\(tinyModel) prompt=xyzzy")
+      #expect(frames.isEmpty)
+      let errors = messages.filter { $0.type == GST_MESSAGE_ERROR }
+      #expect(errors.count == 1 && errors.first?.text.contains("xyzzy") == true, "\(errors.map(\.text))")
     }
 
     @Test func sameSeedSameVideo() throws {
