@@ -102,6 +102,12 @@ extension DiffusionElement {
     gst_element_post_message(element, message)
   }
 
+  /// One `videolora-stats` element message at the end of a stream: what the property `stats` shows then.
+  func postStats() {
+    gst_element_post_message(
+      element, gst_message_new_element(gstObject, stats.withLock { $0 }.structure.take()))
+  }
+
   func postLatency() {
     gst_element_post_message(element, gst_message_new_latency(gstObject))
   }

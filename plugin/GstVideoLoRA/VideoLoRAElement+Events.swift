@@ -53,7 +53,10 @@ extension VideoLoRAElement {
       dropPending()
       stream?.reset()
       resume()
-    case GST_EVENT_EOS, GST_EVENT_SEGMENT, GST_EVENT_STREAM_START:
+    case GST_EVENT_EOS:
+      _ = drain()
+      postStats()
+    case GST_EVENT_SEGMENT, GST_EVENT_STREAM_START:
       _ = drain()
     case GST_EVENT_CAPS:
       if changesCaps(event) { _ = drain() }
