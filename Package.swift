@@ -98,7 +98,9 @@ let package = Package(
         "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "TestSupport",
       ],
       swiftSettings: settings),
-    .testTarget(name: "CLITests", dependencies: ["TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "CLITests", dependencies: ["DiffusionLayers", "TestSupport", "videolora"], swiftSettings: settings
+    ),
     .testTarget(
       name: "GstVideoLoRATests",
       dependencies: ["CGStreamer", "CGStreamerCheck", "GStreamerKit", "GstVideoLoRA", "TestSupport"],

@@ -1,0 +1,161 @@
+import DiffusionLayers
+import Foundation
+import TestSupport
+import Testing
+
+/// The command line as users and other tools call it.
+@Suite struct CommandTests {
+  /// Runs `videolora` and returns its exit status and what it wrote.
+  private func run(
+    _ arguments: [String], environment: [String: String] = [:]
+  ) throws -> (status: Int32, output: String, errors: String) {
+    let folders = [
+      URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().path,
+      Fixture.root + "/.build/release", Fixture.root + "/.build/debug",
+    ]
+    let binary = try #require(
+      folders.map { $0 + "/videolora" }.first { FileManager.default.isExecutableFile(atPath: $0) })
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: binary)
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    let (output, errors) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = errors
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let complaints = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    return (process.terminationStatus, text, complaints)
+  }
+
+  private func inFolder(_ body: (String) throws -> Void) throws {
+    let folder = NSTemporaryDirectory() + "videolora-cli-" + UUID().uuidString
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try body(folder)
+  }
+
+  @Test func generateWritesFramesAndLabels() throws {
+    try inFolder { folder in
+      let file = folder + "/clips.safetensors"
+      let result = try run([
+        "generate", "--model", Fixture.path("tag_model"), "--prompts", Fixture.path("tag_model_prompts.json"),
+        "--steps", "2", "--guidance", "3", "--frames", "4", "--width", "24", "--height", "16", "--output",
+        file,
+      ])
+      #expect(result.status == 0, "\(result.errors)")
+      let clips = try SafetensorsFile(path: file)
+      #expect(clips.entries["frames"]?.shape == [2, 4, 16, 24, 3])
+      #expect(clips.entries["frames"]?.dtype == .uint8)
+      let labels = try JSONValue.parse(try #require(clips.metadata("labels")))
+      #expect(labels.array?.count == 2)
+      #expect(labels.array?.first?.object?["noise_seed"]?.int == 42)
+      #expect(labels.array?.first?.object?["caption"]?.array?.first?.string == "disc")
+    }
+  }
+
+  @Test func sameBytesForAnyThreadCount() throws {
+    try inFolder { folder in
+      var files: [[UInt8]] = []
+      for (index, (threads, environment)) in [
+        ("1", [:]), ("2", [:]), ("1", ["OPENBLAS_CORETYPE": "Haswell", "DNNL_MAX_CPU_ISA": "AVX2"]),
+        ("2", ["OPENBLAS_CORETYPE": "Haswell", "DNNL_MAX_CPU_ISA": "AVX2"]),
+      ].enumerated() {
+        let file = folder + "/\(index).safetensors"
+        let result = try run(
+          [
+            "generate", "--model", "builtin:nano", "--prompt", "", "--steps", "2", "--frames", "8", "--width",
+            "96", "--height", "64", "--seed", "3", "--lora", "builtin:poster=0.7", "--threads", threads,
+            "--output", file,
+          ], environment: environment)
+        #expect(result.status == 0, "\(result.errors)")
+        files.append(Array(try Data(contentsOf: URL(fileURLWithPath: file))))
+      }
+      #expect(files[0] == files[1], "1 and 2 threads differ")
+      #expect(files[2] == files[3], "1 and 2 threads differ under AVX2")
+    }
+  }
+
+  @Test func transformKeepsEveryFrame() throws {
+    try inFolder { folder in
+      let (source, result) = (folder + "/in.y4m", folder + "/out.y4m")
+      var y4m = Array("YUV4MPEG2 W50 H34 F24000:1001 Ip A1:1 C420jpeg\n".utf8)
+      for frame in 0..<11 {
+        y4m += Array("FRAME\n".utf8)
+        y4m += (0..<50 * 34 + 2 * 25 * 17).map { UInt8(($0 * 7 + frame * 13) % 256) }
+      }
+      try Data(y4m).write(to: URL(fileURLWithPath: source))
+      let outcome = try run([
+        "transform", "--input", source, "--output", result, "--strength", "0.4", "--steps", "2", "--guidance",
+        "1", "--lora-curve", "builtin:poster=0:0,10:1",
+      ])
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      let written = try Data(contentsOf: URL(fileURLWithPath: result))
+      let header = String(decoding: written.prefix { $0 != 10 }, as: UTF8.self)
+      #expect(header.contains("W50 H34") && header.contains("F24000:1001"), "\(header)")
+      var frames = 0
+      var at = written.startIndex
+      while let found = written.range(of: Data("FRAME".utf8), in: at..<written.endIndex) {
+        frames += 1
+        at = found.upperBound
+      }
+      #expect(frames >= 11)
+    }
+  }
+
+  @Test func inspectAndReplay() throws {
+    let model = try run(["inspect", "builtin:nano", "--json"])
+    #expect(model.status == 0 && (try JSONValue.parse(model.output)).object != nil, "\(model.errors)")
+    let adapter = try run(["inspect", "builtin:poster", "--model", "builtin:nano"])
+    #expect(adapter.status == 0 && adapter.output.contains("matched"), "\(adapter.errors)")
+    try inFolder { folder in
+      let replay = try run([
+        "replay", "--model", Fixture.path("wan_tiny"), "--golden",
+        Fixture.path("wan_tiny_golden.safetensors"),
+        "--loras", Fixture.path("wan_tiny_loras"), "--output", folder + "/r.safetensors",
+      ])
+      #expect(replay.status == 0, "\(replay.errors)")
+    }
+  }
+
+  @Test func benchPrintsItsKeys() throws {
+    let bench = try run([
+      "bench", "--model", "builtin:nano", "--workload", "step", "--frames", "2", "--width", "32", "--height",
+      "32",
+      "--repeat", "1", "--json",
+    ])
+    #expect(bench.status == 0, "\(bench.errors)")
+    let json = try JSONValue.parse(bench.output)
+    let object = try #require(json.object ?? json.array?.first?.object)
+    for key in [
+      "workload", "precision", "threads", "best_s", "median_s", "gflop", "gflops", "ceiling_gflops",
+      "peak_rss_bytes", "load_s",
+    ] {
+      #expect(object[key] != nil, "\(key)")
+    }
+  }
+
+  @Test(arguments: [
+    ["generate", "--model", "/nonexistent", "--prompt", "", "--output", "/tmp/x.safetensors"],
+    ["generate", "--prompt", "zebra", "--output", "/tmp/x.safetensors"],
+    ["generate", "--prompt", "", "--lora", "/nonexistent.safetensors=1", "--output", "/tmp/x.safetensors"],
+    ["transform", "--input", "/nonexistent.y4m", "--output", "/tmp/x.y4m"],
+    ["inspect", "/nonexistent"],
+    ["generate", "--prompt", "", "--memory-budget", "1000", "--output", "/tmp/x.safetensors"],
+  ])
+  func failuresAreOneLine(_ arguments: [String]) throws {
+    let result = try run(arguments)
+    #expect(result.status == 1, "\(arguments): \(result.status)")
+    let lines = result.errors.split(separator: "\n")
+    #expect(lines.count == 1 && (lines.first?.hasPrefix("videolora: ") ?? false), "\(result.errors)")
+    #expect(!FileManager.default.fileExists(atPath: "/tmp/x.safetensors"))
+  }
+
+  @Test func wrongUsageIsTwo() throws {
+    #expect(try run(["generate"]).status == 2)
+    #expect(try run(["nonsense"]).status == 2)
+    #expect(
+      try run(["generate", "--prompt", "", "--steps", "many", "--output", "/tmp/x.safetensors"]).status == 2)
+  }
+}
