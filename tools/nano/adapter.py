@@ -2,7 +2,7 @@
 
   python3 prepare.py … --filter poster ; python3 adapter.py --model models/nano --work DIR --filter poster --out models/adapters/poster.safetensors
 
-Two kinds of batches.  Plain: the noised clip is the filtered one, as for any LoRA.  From the source (--from-source, 0.7 of the
+Two kinds of batches.  Plain: the noised clip is the filtered one, as for any LoRA.  From the source (--from-source, 0.8 of the
 time): at use the start is the noised *source*, x(s) = (1-s) source + s noise, so a start level s is drawn, the sampler's straight
 way from x(s) to the filtered clip is followed down to a random t <= s, and the target is that way's velocity.  Captions are empty
 half of the time.  In --animated of the batches the strength differs between the frames of a clip (a step or a ramp) and the ground
@@ -15,14 +15,14 @@ import json
 import os
 import time
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 import nano
 from fastwan import FastWan
 from vocabulary import rows
 
-# No keys and values of the self-attention: through them a frame would see the strengths of the others.  At an empty prompt cross-attention adds a constant, whatever its weights
+# No keys and values of the self-attention: through them a frame would see the strengths of the others.  No cross-attention: at an
+# empty prompt it adds a constant, whatever the adapter does to it.
 TARGETS = ["attn1.to_q", "attn1.to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 SIZES = [((12, 8), .15), ((12, 12), .25), ((18, 10), .25), ((24, 14), .2), ((32, 18), .15)]
 
@@ -50,7 +50,8 @@ def curves(n, frames, g):
 def add_adapter(model, rank, targets=TARGETS):
     from peft import LoraConfig
     model.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name="style")
-    return [p for n, p in model.named_parameters() if ".lora_" in n]
+    # peft attaches in an order that changes between runs
+    return [p for _, p in sorted((n, p) for n, p in model.named_parameters() if ".lora_" in n)]
 
 
 def export(model, path, metadata):
@@ -61,6 +62,17 @@ def export(model, path, metadata):
     save_file(tensors, path + ".tmp", {"format": "pt", **{k: str(v) for k, v in metadata.items()}})
     os.replace(path + ".tmp", path)
     os.chmod(path, 0o644)
+
+
+def start_from(model, path):
+    """Copies an earlier adapter of at most this rank into the new one, where both adapt the same layer; further ranks start at 0."""
+    own = dict(model.named_parameters())
+    with safe_open(path, "pt") as f, torch.no_grad():
+        for k in f.keys():
+            name = k.removeprefix("transformer.").replace(".lora_A.", ".lora_A.style.").replace(".lora_B.", ".lora_B.style.")
+            if name in own:
+                v = f.get_tensor(k).float()
+                own[name][:v.shape[0], :v.shape[1]] = v
 
 
 def load_adapter(model, path):
@@ -82,11 +94,12 @@ def main():
     p.add_argument("--work", required=True)
     p.add_argument("--filter", required=True)
     p.add_argument("--out", required=True)
-    p.add_argument("--rank", type=int, default=8)
+    p.add_argument("--init", help="an earlier adapter to start from")
+    p.add_argument("--rank", type=int, default=12)
     p.add_argument("--lr", type=float, default=5e-3)
     p.add_argument("--minutes", type=float, default=15, help="total training time, all runs together")
     p.add_argument("--tokens", type=int, default=2048)
-    p.add_argument("--from-source", type=float, default=.7)
+    p.add_argument("--from-source", type=float, default=.8)
     p.add_argument("--animated", type=float, default=.5, help="share of batches whose strength differs between frames")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--device", default="cpu")
@@ -100,6 +113,8 @@ def main():
     for q in params:
         q.requires_grad_(True)
     adam = torch.optim.AdamW(params, lr=a.lr, betas=(.9, .98), weight_decay=0)
+    if a.init:
+        start_from(model, a.init)
     checkpoint, step, spent = f"{a.work}/adapter-{a.filter}.pt", 0, 0.0
     if os.path.exists(checkpoint):
         s = torch.load(checkpoint, map_location=a.device)
@@ -145,13 +160,14 @@ def main():
             share = .2 + .8 * u                                        # how much of the way is still ahead
             first = (1 - start) * src + start * noise
             t, x, target = start * share, share * first + (1 - share) * dst, (first - dst) / start
+            weight = (2 * start) ** 2                                  # an error of v moves the result by start times that
         else:
             t = torch.sigmoid(torch.special.ndtri(u.clamp(1e-3, 1 - 1e-3)))
-            x, target = (1 - t) * dst + t * noise, noise - dst
+            x, target, weight = (1 - t) * dst + t * noise, noise - dst, torch.ones(1)
         with torch.no_grad():
             words = table[ids.to(a.device)]
         v = forward(nano.with_planes(x.to(a.device)), t.flatten().to(a.device) * 1000, words)
-        loss = F.mse_loss(v, target.to(a.device))
+        loss = (weight.to(a.device) * (v - target.to(a.device)).square()).mean()
         adam.zero_grad()
         loss.backward()
         left = 1 - spent / (a.minutes * 60)

@@ -9,7 +9,7 @@ CONFIG = dict(patch_size=(1, 2, 2), num_attention_heads=6, attention_head_dim=32
               text_dim=TEXT_WIDTH, freq_dim=128, ffn_dim=512, num_layers=5, cross_attn_norm=True,
               qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=128)
 SHIFT = 1.0
-DEFAULTS = dict(steps=8, guidance_scale=1.5, clip_length=8, overlap=2, width=256, height=144)
+DEFAULTS = dict(steps=8, guidance_scale=1.0, clip_length=8, overlap=2, width=256, height=144)
 
 
 def build(**changes):
