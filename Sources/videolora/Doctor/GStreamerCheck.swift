@@ -62,7 +62,7 @@ struct GStreamerCheck {
   }
 
   private func element() -> Finding {
-    let result = Subprocess.run("gst-inspect-1.0", ["--exists", "videolora"], seconds: 60)
+    let result = Subprocess.run("gst-inspect-1.0", ["videolora"], seconds: 60)
     guard result?.status == 0 else {
       return Finding(
         "element", .failed, "GStreamer knows no element videolora",
