@@ -99,7 +99,8 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "CLITests", dependencies: ["DiffusionLayers", "TestSupport", "videolora"], swiftSettings: settings
+      name: "CLITests", dependencies: ["TensorCore", "DiffusionLayers", "TestSupport", "videolora"],
+      swiftSettings: settings
     ),
     .testTarget(
       name: "GstVideoLoRATests",
