@@ -62,7 +62,14 @@ struct ClipSampler {
     RunContext(strengths: model.adapters.map { _ in [1] })
   }
 
-  /// All steps of one clip, with progress after each.
+  /// Reports a clip as done, after its last frame was decoded.
+  func reportEnd(ofClip clip: Int, _ scheduler: FlowMatchEuler, _ monitor: RunMonitor) {
+    let steps = scheduler.timesteps.count
+    monitor.progress?(GenerationProgress(clip: clip, step: steps, steps: steps, fraction: 1, etaSeconds: 0))
+  }
+
+  /// All steps of one clip, with progress after each; nine tenths of the work count as done then, the rest is
+  /// decoding.
   func denoise(
     _ latents: Tensor, _ scheduler: FlowMatchEuler, clip: Int, _ run: RunContext, _ monitor: RunMonitor
   ) throws -> Tensor {
@@ -76,7 +83,7 @@ struct ClipSampler {
       let spent = now() - start
       monitor.progress?(
         GenerationProgress(
-          clip: clip, step: step, steps: steps, fraction: Double(step) / Double(steps),
+          clip: clip, step: step, steps: steps, fraction: 0.9 * Double(step) / Double(steps),
           etaSeconds: spent / Double(step) * Double(steps - step)))
     }
   }

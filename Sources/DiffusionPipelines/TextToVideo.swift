@@ -44,6 +44,7 @@ public enum TextToVideo {
     stages.denoise += middle - before
     stages.decode += now() - middle
     stages.clips += 1
+    sampler.reportEnd(ofClip: clipIndex, scheduler, monitor)
     stages.frames += frames
     stages.peakBytes = max(stages.peakBytes, TensorMemory.peakBytes)
     return result

@@ -35,6 +35,7 @@ enum VideoToVideo {
     stages.denoise += denoised - encoded
     stages.decode += now() - denoised
     stages.clips += 1
+    sampler.reportEnd(ofClip: clip, scheduler, monitor)
     stages.peakBytes = max(stages.peakBytes, TensorMemory.peakBytes)
     return result
   }
