@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 STATIC := .build-static
 RELEASE := $(STATIC)/release
-SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib
+SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib -Xswiftc -use-ld=lld
 PREFIX ?= /usr/local
 
 .PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows soak clean
