@@ -13,6 +13,10 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "restyling $clip, 132 frames 256x144; about a minute or two on 2 cores"
 $line >"$log" 2>&1 || { grep -E 'ERROR|WARNING' "$log" >&2; fail "the pipeline failed"; }
-sed -n 's/.*\(videolora-stats.*\);.*/\1/p' "$log" | tail -1
 "$root/pipelines/contact-sheet.sh" "$clip" "$out/demo.mp4" "$out/demo.png"
-printf '\n%s\n\nvideo  %s\nsheet  %s\n' "$line" "$out/demo.mp4" "$out/demo.png"
+# The element's message at the end of the stream: key=(type)value, …
+stat() { sed -n "s/.*videolora-stats.* $1=([a-z0-9]*)\([0-9.e-]*\).*/\1/p" "$log" | tail -1; }
+awk -v f="$(stat frames)" -v c="$(stat clips)" -v e="$(stat encode-seconds)" -v n="$(stat denoise-seconds)" -v d="$(stat decode-seconds)" \
+  'BEGIN { printf "%d frames in %d clips: encode %.1f s, denoise %.1f s, decode %.1f s\n", f, c, e, n, d }'
+echo "GST_PLUGIN_PATH=${GST_PLUGIN_PATH-} $line" | sed "s/<[^>]*>/'&'/"
+printf 'video  %s\nsheet  %s\n' "$out/demo.mp4" "$out/demo.png"
