@@ -3,7 +3,6 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 built=${VIDEOLORA_PLUGIN_DIR:-$root/.build-static/release}
 [ ! -e "$built/libgstvideolora.so" ] || export GST_PLUGIN_PATH="$built${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
-
 fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 need() { [ "$1" -ge "$2" ] || { echo "usage: $(basename "$0") $3" >&2; exit 2; }; }
 
@@ -17,13 +16,14 @@ probe() {
   seconds=$(echo "$facts" | sed -n 's/^ *Duration: *//p' | head -1 | awk -F: '{print $1 * 3600 + $2 * 60 + $3}')
   audio=$(echo "$facts" | sed -n 's/^ *audio #[0-9]*: *\(audio\/[a-z0-9-]*\).*/\1/p' | head -1)
 }
-
-# working_size W H: the trained area in the shape of the picture, both sides multiples of 16.
+# working_size W H [property=value…]: the area the model was trained for, in the picture's shape, both sides multiples of 16.
 working_size() {
-  awk -v w="$1" -v h="$2" -v area=36864 'function side(x) { x = int(x / 16 + .5) * 16; return x < 16 ? 16 : x }
-    BEGIN { s = sqrt(area / (w * h)); print side(w * s), side(h * s) }'
+  index=$root/models/nano/model_index.json shape="$1 $2"
+  for word; do case $word in model=builtin:*) ;; model=*) index=${word#model=}/model_index.json ;; esac; done
+  trained=$(sed -n 's/^ *"\(width\|height\)": *\([0-9]*\).*/\2/p' "$index" 2>/dev/null | paste -sd ' ')
+  echo "$shape ${trained:-832 480}" | awk 'function side(x) { x = int(x / 16 + .5) * 16; return x < 16 ? 16 : x }
+    { s = sqrt($3 * $4 / ($1 * $2)); print side($1 * s), side($2 * s) }'
 }
-
 # writer OUT: sets video_format, encoder, muxer and the audio names that its container holds unchanged.
 writer() {
   case $1 in

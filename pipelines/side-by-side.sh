@@ -5,7 +5,7 @@ need $# 2 "IN OUT [property=value…]"
 in=$1 out=$2
 shift 2
 probe "$in"
-set_size=$(working_size "$width" "$height")
+set_size=$(working_size "$width" "$height" "$@")
 w=${set_size% *} h=${set_size#* }
 width=$((2 * w)) height=$h
 writer "$out"

@@ -7,7 +7,7 @@ in=$1 out=$2
 shift 2
 probe "$in"
 writer "$out"
-set_size=$(working_size "$width" "$height")
+set_size=$(working_size "$width" "$height" "$@")
 work_width=${set_size% *} work_height=${set_size#* }
 count=$#
 while [ "$count" -gt 0 ]; do
