@@ -1,4 +1,4 @@
-public import TensorCore
+import TensorCore
 
 /// Video to video over any number of frames: N pushed, N returned, in order.
 ///
