@@ -116,6 +116,13 @@ public struct VideoStream: Sendable {
   private mutating func finishWindow(_ settings: SamplerSettings, _ monitor: RunMonitor) throws -> [Frame] {
     do {
       var results = try transformed(settings, monitor)
+      if kept > 0 {
+        let match = WindowMatch(old: tail[..<kept], new: results[..<kept])
+        for index in results.indices {
+          let weight = 1 - Float(max(0, index - kept + 1)) / Float(clipLength - kept + 1)
+          results[index] = match.applied(to: results[index], weight: weight)
+        }
+      }
       for index in 0..<kept {
         let weight = Float(index + 1) / Float(kept + 1)
         results[index] = Frame.blend(tail[index], results[index], weight: weight)
