@@ -1,10 +1,7 @@
 // Calls that Swift's Glibc module does not import because they are GNU extensions.
 #define _GNU_SOURCE
-#include <malloc.h>
 #include <sched.h>
 #include "ckernels.h"
-
-void ck_trim_heap(void) { malloc_trim(0); }
 
 int ck_available_cores(void) {
   cpu_set_t set;

@@ -56,7 +56,5 @@ int ck_openmp_single(void);
 /// Restores what `ck_openmp_single` returned.
 void ck_openmp_restore(int threads);
 
-/// Gives free heap pages back to the system.
-void ck_trim_heap(void);
 /// Cores that this process may run on.
 int ck_available_cores(void);

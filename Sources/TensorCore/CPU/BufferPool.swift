@@ -1,4 +1,3 @@
-import CKernels
 import Glibc
 import Synchronization
 
@@ -6,7 +5,7 @@ import Synchronization
 /// system.
 ///
 /// A temporary dies at its last use (ARC) and its buffer serves the next operation of that size. What lies
-/// idle is bounded by the peak of what was in use; `trim` gives it back to the system.
+/// idle is bounded by the peak of what was in use; more than that goes back to the system.
 package final class BufferPool: Sendable {
   package static let shared = BufferPool()
 
@@ -18,6 +17,8 @@ package final class BufferPool: Sendable {
   }
   private let state = Mutex(State())
 
+  package init() {}
+
   /// Four size classes per power of two, at least 64 floats: at most a quarter of a buffer is unused.
   static func sizeClass(_ count: Int) -> Int {
     let wanted = max(64, count)
@@ -26,7 +27,7 @@ package final class BufferPool: Sendable {
     return (wanted + step - 1) / step * step
   }
 
-  func take(count: Int) -> UnsafeMutablePointer<Float> {
+  package func take(count: Int) -> UnsafeMutablePointer<Float> {
     let size = Self.sizeClass(count)
     let bytes = size * MemoryLayout<Float>.stride
     let recycled: UInt? = state.withLock { state in
@@ -44,7 +45,7 @@ package final class BufferPool: Sendable {
     return raw.bindMemory(to: Float.self, capacity: size)
   }
 
-  func give(_ pointer: UnsafeMutablePointer<Float>, count: Int) {
+  package func give(_ pointer: UnsafeMutablePointer<Float>, count: Int) {
     let size = Self.sizeClass(count)
     let bytes = size * MemoryLayout<Float>.stride
     let kept = state.withLock { state in
@@ -55,20 +56,6 @@ package final class BufferPool: Sendable {
       return true
     }
     if !kept { free(pointer) }
-  }
-
-  /// Frees the idle buffers.
-  package func trim() {
-    let idle = state.withLock { state in
-      defer {
-        state.free = [:]
-        state.idleBytes = 0
-        state.peakBytes = state.usedBytes
-      }
-      return state.free
-    }
-    for address in idle.values.joined() { free(UnsafeMutableRawPointer(bitPattern: address)) }
-    ck_trim_heap()
   }
 
   /// Bytes of live tensors.
@@ -93,6 +80,4 @@ public enum TensorMemory {
   public static var physicalBytes: UInt64 {
     UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
   }
-  /// Gives idle buffers back to the system.
-  public static func trim() { BufferPool.shared.trim() }
 }
