@@ -1,0 +1,59 @@
+import DiffusionLayers
+import DiffusionModels
+import TensorCore
+
+/// Why a case is left out.
+struct SkippedCase: Error {
+  let why: String
+}
+
+/// Runs single cases.
+struct CaseReplayer {
+  let file: SafetensorsFile
+  let cases: JSONObject
+  let backbone: (config: WanConfig, source: ResidentSource)?
+  let loras: String
+
+  func run(_ name: String) throws -> [(String, Tensor)] {
+    let details = cases[name]?.object ?? JSONObject()
+    if name.hasPrefix("sched.") { return try scheduler(name, details) }
+    if name.hasPrefix("forward") || name.hasPrefix("lora.") {
+      let inputs = name.hasPrefix("lora.") ? "forward" : name
+      let (model, context) = try adapted(details)
+      let sample = try model(
+        try input(inputs, "latents"), timesteps: try timesteps(inputs), context: try input(inputs, "embeds"),
+        context)
+      return [("sample", sample)]
+    }
+    if name.hasPrefix("t2v.") { return try textToVideo(name, details) }
+    throw SkippedCase(why: "cases of this kind are not supported yet")
+  }
+
+  /// The backbone with the case's adapters at their scales.
+  func adapted(_ details: JSONObject) throws -> (WanTransformer, RunContext) {
+    guard let backbone else { throw SkippedCase(why: "it needs a model") }
+    var matches: [LoRAMatch] = []
+    var strengths: [[Float]] = []
+    for entry in details["adapters"]?.array ?? [] {
+      guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
+      do {
+        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: backbone.source, strict: true))
+      } catch {
+        throw SkippedCase(why: "\(error)")
+      }
+      strengths.append([Float(scale)])
+    }
+    let source = AdaptedSource(backbone.source, adapters: matches)
+    return (try WanTransformer(Weights(source), backbone.config), RunContext(strengths: strengths))
+  }
+
+  func input(_ name: String, _ tensor: String) throws -> Tensor {
+    try file.load("\(name).in.\(tensor)")
+  }
+
+  func timesteps(_ name: String) throws -> [Float] {
+    let tensor = "\(name).in.timestep"
+    if file.entries[tensor]?.dtype == .int64 { return try file.integers(tensor).map(Float.init) }
+    return try file.load(tensor).array()
+  }
+}
