@@ -5,6 +5,13 @@ cd "$(dirname "$0")/.."
 export GST_REGISTRY="${GST_REGISTRY:-$PWD/.build-static/registry.bin}"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+# No pipeline may hang: each has five minutes, in the scripts too.
+mkdir "$folder/bin"
+for tool in gst-launch-1.0 gst-discoverer-1.0; do
+  printf '#!/bin/sh\nexec timeout -v 300 %s "$@"\n' "$(command -v $tool)" >"$folder/bin/$tool"
+  chmod +x "$folder/bin/$tool"
+done
+PATH=$folder/bin:$PATH
 passed=0 failed=0
 check() { # check WHAT COMMAND…
   what=$1
@@ -18,7 +25,8 @@ check() { # check WHAT COMMAND…
 
 # frames FILE: a line per video frame with its timestamp in milliseconds.
 frames() {
-  gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! fakesink silent=false sync=false 2>/dev/null |
+  gst-launch-1.0 -v filesrc location="$1" ! decodebin caps=video/x-raw expose-all-streams=false ! video/x-raw \
+    ! fakesink silent=false sync=false 2>/dev/null |
     sed -n 's/.*chain.*pts: \([0-9]*\):\([0-9]*\):\([0-9.]*\),.*/\1 \2 \3/p' |
     awk '{ t = $1 * 3600 + $2 * 60 + $3; if (NR == 1) first = t; printf "%d\n", (t - first) * 1000 + .5 }'
 }
