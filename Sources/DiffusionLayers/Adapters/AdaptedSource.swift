@@ -30,6 +30,10 @@ public struct AdaptedSource: WeightSource {
     try base.load(tensor, shape: shape)
   }
 
+  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
+    try base.weight(tensor, shape: shape)
+  }
+
   public func adapters(for module: String) -> [LoRAPair] {
     base.adapters(for: module) + (pairs[module] ?? [])
   }

@@ -5,14 +5,14 @@ public import TensorCore
 /// Adapters are evaluated unmerged, `y += s * scale * B(Ax)`, with the strength `s` of the run: one value per
 /// adapter and latent frame, so an animated strength costs nothing and needs no reload (methods 0.1).
 public struct Linear: Sendable {
-  let weight: Tensor
+  let weight: Weight
   let bias: Tensor?
   let adapters: [LoRAPair]
 
   /// - Parameters:
   ///   - weights: the cursor at this layer; reads `weight` `[out, in]` and `bias` `[out]` where the file has one.
   public init(_ weights: Weights, _ inputs: Int, _ outputs: Int, bias: Bool = true) throws(WeightsError) {
-    weight = try weights.tensor("weight", shape: [outputs, inputs])
+    weight = try weights.weight("weight", shape: [outputs, inputs])
     self.bias = bias ? try weights.tensor("bias", shape: [outputs]) : nil
     adapters = weights.adapters
   }

@@ -3,14 +3,19 @@ public import TensorCore
 /// Weights that are in memory: loaded once, shared by every model built from them.
 public struct ResidentSource: WeightSource {
   public let name: String
-  private let tensors: [String: Tensor]
+  private let weights: [String: Weight]
 
-  public init(name: String, tensors: [String: Tensor]) {
+  public init(name: String, weights: [String: Weight]) {
     self.name = name
-    self.tensors = tensors
+    self.weights = weights
   }
 
-  /// Loads the tensors of these names from `source`, all of them by default.
+  public init(name: String, tensors: [String: Tensor]) {
+    self.init(name: name, weights: tensors.mapValues(Weight.init))
+  }
+
+  /// Loads the tensors of these names from `source`, all of them by default, in the number format of the file
+  /// where they are matrices, else as f32.
   ///
   /// `progress` is told the tensors done and their number before each tensor and at the end; what it throws,
   /// such as a cancellation, ends the loading.
@@ -19,26 +24,33 @@ public struct ResidentSource: WeightSource {
     progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws {
     let names = names ?? source.names
-    var tensors: [String: Tensor] = [:]
-    tensors.reserveCapacity(names.count)
+    var weights: [String: Weight] = [:]
+    weights.reserveCapacity(names.count)
     for (index, tensor) in names.enumerated() {
       try progress(index, names.count)
-      tensors[tensor] = try source.load(tensor, shape: source.shape(of: tensor) ?? [])
+      weights[tensor] = try source.weight(tensor, shape: source.shape(of: tensor) ?? [])
     }
     try progress(names.count, names.count)
-    self.init(name: source.name, tensors: tensors)
+    self.init(name: source.name, weights: weights)
   }
 
-  public var names: [String] { tensors.keys.sorted() }
+  public var names: [String] { weights.keys.sorted() }
 
-  public func shape(of tensor: String) -> [Int]? { tensors[tensor]?.shape }
+  public func shape(of tensor: String) -> [Int]? { weights[tensor]?.shape }
 
   public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
-    guard let found = tensors[tensor] else { throw .missing(file: name, tensor: tensor, expected: shape) }
+    try weight(tensor, shape: shape).floats()
+  }
+
+  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
+    guard let found = weights[tensor] else { throw .missing(file: name, tensor: tensor, expected: shape) }
     try check(tensor, shape: shape)
     return found
   }
 
+  /// Bytes in memory.
+  public var bytes: Int { weights.values.reduce(0) { $0 + $1.bytes } }
+
   /// Number of floats in memory.
-  public var parameters: Int { tensors.values.reduce(0) { $0 + $1.count } }
+  public var parameters: Int { weights.values.reduce(0) { $0 + $1.count } }
 }

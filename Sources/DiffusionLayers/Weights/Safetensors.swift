@@ -1,3 +1,4 @@
+import Synchronization
 public import TensorCore
 
 /// A safetensors file whose header has been checked completely. Opening it reads the header only.
@@ -60,6 +61,33 @@ public struct SafetensorsFile: Sendable {
     }
   }
 
+  /// Reads a tensor of floats; a matrix of bf16 or f16 is read straight into place and stays as it is.
+  public func weight(_ tensor: String, checkFinite: Bool = true) throws(WeightsError) -> Weight {
+    let entry = try entry(tensor)
+    guard entry.staysHalf, entry.count > 0 else {
+      return Weight(try load(tensor, checkFinite: checkFinite))
+    }
+    let infinity: UInt16 = entry.dtype == .bfloat16 ? 0x7f80 : 0x7c00
+    do {
+      return try Weight(halves: entry.dtype, shape: entry.shape) { raw in
+        try forPieces(of: entry) { first, count throws(WeightsError) in
+          let target = UnsafeMutableRawBufferPointer(rebasing: raw[(2 * first)..<(2 * (first + count))])
+          try source.read(at: entry.range.lowerBound + 2 * first, into: target)
+          if checkFinite,
+            let index = firstNonFinite(
+              UnsafeBufferPointer(target.bindMemory(to: UInt16.self)), infinity: infinity)
+          {
+            throw .notFinite(file: name, tensor: tensor, index: first + index)
+          }
+        }
+      }
+    } catch let error as WeightsError {
+      throw error
+    } catch {
+      throw .unreadable(file: name, reason: "\(error)")
+    }
+  }
+
   /// The bytes of a tensor as they are stored.
   public func bytes(_ tensor: String) throws(WeightsError) -> [UInt8] {
     try source.bytes(try entry(tensor).range)
@@ -110,19 +138,15 @@ public struct SafetensorsFile: Sendable {
   ) throws(WeightsError) {
     guard let start = floats.baseAddress else { throw .empty(file: name, tensor: tensor) }
     let size = entry.dtype.byteSize
-    let piece = 1 << 18  // elements
     let isPlain = entry.dtype == .float32
-    let buffer = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: isPlain ? 1 : min(piece, entry.count) * size, alignment: 64)
-    defer { buffer.deallocate() }
-    for first in stride(from: 0, to: entry.count, by: piece) {
-      let count = min(piece, entry.count - first)
+    try forPieces(of: entry) { first, count throws(WeightsError) in
       let target = UnsafeMutableBufferPointer(start: start + first, count: count)
       let offset = entry.range.lowerBound + first * size
       if isPlain {
         try source.read(at: offset, into: UnsafeMutableRawBufferPointer(target))
       } else {
-        let raw = UnsafeMutableRawBufferPointer(rebasing: buffer[..<(count * size)])
+        let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: count * size, alignment: 64)
+        defer { raw.deallocate() }
         try source.read(at: offset, into: raw)
         convert(UnsafeRawBufferPointer(raw), entry.dtype, to: target)
       }
@@ -130,6 +154,23 @@ public struct SafetensorsFile: Sendable {
         throw .notFinite(file: name, tensor: tensor, index: first + index)
       }
     }
+  }
+
+  /// Calls `body(first, count)` for pieces of a tensor's elements, several at a time; the error of the first
+  /// piece that fails is thrown.
+  private func forPieces(
+    of entry: TensorEntry, _ body: (_ first: Int, _ count: Int) throws(WeightsError) -> Void
+  ) throws(WeightsError) {
+    let piece = 1 << 18
+    let failure = Mutex<(piece: Int, error: WeightsError)?>(nil)
+    parallelFor((entry.count + piece - 1) / piece) { index in
+      do throws(WeightsError) {
+        try body(index * piece, min(piece, entry.count - index * piece))
+      } catch {
+        failure.withLock { if index < $0?.piece ?? .max { $0 = (index, error) } }
+      }
+    }
+    if let failure = failure.withLock({ $0 }) { throw failure.error }
   }
 
   private func convert(
@@ -152,6 +193,18 @@ private func firstNonFinite(_ values: UnsafeBufferPointer<Float>) -> Int? {
   var largest: UInt32 = 0
   for value in values { largest = max(largest, value.bitPattern & 0x7fff_ffff) }
   return largest < 0x7f80_0000 ? nil : values.firstIndex { !$0.isFinite }
+}
+
+/// The same for numbers of two bytes whose exponent's bits are those of `infinity`.
+private func firstNonFinite(_ values: UnsafeBufferPointer<UInt16>, infinity: UInt16) -> Int? {
+  var largest: UInt16 = 0
+  for value in values { largest = max(largest, value & 0x7fff) }
+  return largest < infinity ? nil : values.firstIndex { $0 & 0x7fff >= infinity }
+}
+
+extension TensorEntry {
+  /// Whether `SafetensorsFile.weight` keeps the tensor's two bytes a number: matrices of bf16 and f16.
+  package var staysHalf: Bool { (dtype == .bfloat16 || dtype == .float16) && shape.count == 2 }
 }
 
 extension DType {

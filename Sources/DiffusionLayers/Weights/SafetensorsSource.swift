@@ -100,13 +100,23 @@ public struct SafetensorsSource: WeightSource {
     if residentBytes > limit { throw .overBudget(file: name, needed: residentBytes, budget: limit) }
   }
 
-  /// Bytes that the tensors take as f32.
+  /// Bytes that the tensors take in memory: matrices of bf16 and f16 as they are, the others as f32.
   public var residentBytes: UInt64 {
-    fileOfTensor.reduce(0) { $0 + UInt64(files[$1.value].entries[$1.key]?.count ?? 0) * 4 }
+    fileOfTensor.reduce(0) { sum, place in
+      guard let entry = files[place.value].entries[place.key] else { return sum }
+      return sum + UInt64(entry.count) * (entry.staysHalf ? 2 : 4)
+    }
   }
 
   /// Number of floats.
-  public var parameters: Int { Int(residentBytes / 4) }
+  public var parameters: Int {
+    fileOfTensor.reduce(0) { $0 + (files[$1.value].entries[$1.key]?.count ?? 0) }
+  }
+
+  /// Bytes of the tensors in the files.
+  public var storedBytes: UInt64 {
+    fileOfTensor.reduce(0) { $0 + UInt64(files[$1.value].entries[$1.key]?.range.count ?? 0) }
+  }
 
   public func file(of tensor: String) -> String { fileOfTensor[tensor].map { files[$0].name } ?? name }
 
@@ -120,6 +130,14 @@ public struct SafetensorsSource: WeightSource {
       throw .missing(file: name, tensor: tensor, expected: shape)
     }
     return try files[file].load(tensor, checkFinite: checkFinite)
+  }
+
+  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
+    try check(tensor, shape: shape)
+    guard let file = fileOfTensor[tensor] else {
+      throw .missing(file: name, tensor: tensor, expected: shape)
+    }
+    return try files[file].weight(tensor, checkFinite: checkFinite)
   }
 
   private static let shardLimit = 1000

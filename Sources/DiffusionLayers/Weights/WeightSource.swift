@@ -13,6 +13,8 @@ public protocol WeightSource: Sendable {
   func shape(of tensor: String) -> [Int]?
   /// The tensor as f32. Throws `missing` when there is none and `shape` when it has another shape.
   func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor
+  /// The same in the number format of the file, for large matrices. By default what `load` gives.
+  func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight
   /// The low-rank updates of a module, such as `blocks.3.attn1.to_q`; empty for a plain model.
   func adapters(for module: String) -> [LoRAPair]
 }
@@ -21,6 +23,10 @@ extension WeightSource {
   public func file(of tensor: String) -> String { name }
   public func contains(_ tensor: String) -> Bool { shape(of: tensor) != nil }
   public func adapters(for module: String) -> [LoRAPair] { [] }
+
+  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
+    Weight(try load(tensor, shape: shape))
+  }
 
   /// Throws unless the tensor is there and has this shape.
   package func check(_ tensor: String, shape expected: [Int]) throws(WeightsError) {

@@ -31,6 +31,11 @@ public struct Weights: Sendable {
     try source.load(full(name), shape: shape)
   }
 
+  /// The tensor in the number format of its file, for matrices and tables.
+  public func weight(_ name: String, shape: [Int]) throws(WeightsError) -> Weight {
+    try source.weight(full(name), shape: shape)
+  }
+
   /// The low-rank updates of the module the cursor stands at.
   public var adapters: [LoRAPair] { source.adapters(for: path) }
 

@@ -37,6 +37,7 @@ struct ModelLoader {
     let textFiles = try tagFiles()
     let files: [SafetensorsSource] = [backboneFiles] + vaeFiles + (textFiles.map { [$0] } ?? [])
     let weightBytes = files.reduce(0) { $0 + $1.residentBytes }
+    let parameters = files.reduce(0) { $0 + $1.parameters }
     if options.memoryBudget > 0 && weightBytes > options.memoryBudget {
       throw PipelineError.overBudget(
         needed: weightBytes, budget: options.memoryBudget, what: "the model '\(directory.path)'")
@@ -63,7 +64,9 @@ struct ModelLoader {
     progress(LoadProgress(component: "model", fraction: 1))
     let text = TextConditioner(model: directory.path, tags: tags, textDim: config.textDim)
     return VideoModel(
-      info: try info(config, codec, isTagModel: tags != nil, weightBytes: Int(weightBytes)), adapters: [],
+      info: try info(
+        config, codec, isTagModel: tags != nil, parameters: parameters, weightBytes: Int(weightBytes)),
+      adapters: [],
       transformer: transformer, codec: codec, text: text, scheduler: try scheduler(),
       coordinatePlanes: hasPlanes,
       memoryBudget: options.memoryBudget, backbone: backbone)
@@ -159,8 +162,10 @@ struct ModelLoader {
   }
 
   /// Defaults from the index's `videolora` entry, else those usual for the kind of model.
-  private func info(_ config: WanConfig, _ codec: LatentCodec, isTagModel: Bool, weightBytes: Int) throws
-    -> ModelInfo
+  private func info(
+    _ config: WanConfig, _ codec: LatentCodec, isTagModel: Bool, parameters: Int, weightBytes: Int
+  )
+    throws -> ModelInfo
   {
     let hints = try ConfigReader(
       index["videolora"] ?? .object(JSONObject()), file: directory.location(of: "model_index.json"))
@@ -170,7 +175,7 @@ struct ModelLoader {
       codec.ratio * config.patchSize[1] * config.patchSize[2] / gcd(config.patchSize[1], config.patchSize[2])
     let clipLength = try hints.integer("clip_length", in: 1...1024, default: isTagModel ? 8 : 81)
     return ModelInfo(
-      name: directory.path, family: "wan", parameters: weightBytes / 4, weightBytes: weightBytes,
+      name: directory.path, family: "wan", parameters: parameters, weightBytes: weightBytes,
       defaultSteps: try hints.integer("steps", in: 1...1000, default: isTagModel ? 20 : 50),
       defaultGuidance: Float(try hints.number("guidance_scale", default: isTagModel ? 3 : 5)),
       clipLength: clipLength,

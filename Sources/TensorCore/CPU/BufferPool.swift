@@ -17,6 +17,9 @@ package final class BufferPool: Sendable {
   }
   private let state = Mutex(State())
 
+  /// Buffers from this size on ask the system for large pages.
+  private static let hugePage = 2 << 20
+
   package init() {}
 
   /// Four size classes per power of two, at least 64 floats: at most a quarter of a buffer is unused.
@@ -39,9 +42,12 @@ package final class BufferPool: Sendable {
     }
     if let recycled, let pointer = UnsafeMutablePointer<Float>(bitPattern: recycled) { return pointer }
     var raw: UnsafeMutableRawPointer?
-    guard posix_memalign(&raw, 64, bytes) == 0, let raw else {
+    let isLarge = bytes >= Self.hugePage
+    guard posix_memalign(&raw, isLarge ? Self.hugePage : 64, bytes) == 0, let raw else {
       fatalError("out of memory: \(bytes) bytes for a tensor of \(count) floats")
     }
+    // Fewer page faults while weights are read.
+    if isLarge { madvise(raw, bytes, MADV_HUGEPAGE) }
     return raw.bindMemory(to: Float.self, capacity: size)
   }
 
