@@ -7,7 +7,7 @@ trap 'rm -rf "$folder"' EXIT
 row=0
 branches=
 for video in "$1" "$2"; do
-  gst-launch-1.0 -q filesrc location="$video" ! decodebin caps=video/x-raw expose-all-streams=false ! videoconvert ! videoscale \
+  gst-launch-1.0 -q filesrc location="$video" ! decodebin ! videoconvert ! videoscale \
     ! video/x-raw,format=RGB,width=256,height=144 ! pngenc compression-level=1 ! multifilesink location="$folder/$row-%05d.png"
   set -- "$1" "$2" "$3" "$folder/$row"-*.png
   frames=$(($# - 3))

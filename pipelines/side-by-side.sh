@@ -12,7 +12,7 @@ writer "$out"
 trap 'rm -f "$out.partial"' EXIT
 # The untouched branch waits while the other gathers a window.
 # shellcheck disable=SC2086 # lists of words
-gst-launch-1.0 -q filesrc location="$in" ! decodebin caps=video/x-raw expose-all-streams=false ! videoconvert ! videoscale add-borders=false \
+gst-launch-1.0 -q filesrc location="$in" ! decodebin ! videoconvert ! videoscale add-borders=false \
   ! "video/x-raw,format=RGB,width=$w,height=$h,pixel-aspect-ratio=1/1" ! tee name=t \
   t. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! c.sink_0 \
   t. ! queue ! videolora "$@" ! queue ! c.sink_1 \

@@ -32,7 +32,7 @@ stop='video/x-raw;audio/x-raw'
 for name in $holds; do stop="$stop;$name"; done
 
 # shellcheck disable=SC2086 # encoder, muxer and sound are lists of words
-gst-launch-1.0 ${QUIET--q} filesrc location="$in" ! decodebin name=d caps="$stop" expose-all-streams=false \
+gst-launch-1.0 ${QUIET--q} filesrc location="$in" ! decodebin name=d caps="$stop" \
   d. ! video/x-raw ! queue ! videoconvert ! videoscale add-borders=false \
   ! "video/x-raw,format=RGB,width=$work_width,height=$work_height,pixel-aspect-ratio=1/1" ! videolora "$@" ! queue \
   ! videoscale add-borders=false ! videoconvert ! "video/x-raw,format=$video_format,width=$width,height=$height" \
