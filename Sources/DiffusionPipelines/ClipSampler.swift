@@ -8,7 +8,7 @@ struct ClipSampler {
   let conditioning: Conditioning
   let steps: Int
   let guidanceScale: Float
-  let config: FlowMatchEuler.Config
+  let config: any SchedulerConfig
 
   /// Resolves settings and encodes the text.
   init(
@@ -63,23 +63,34 @@ struct ClipSampler {
   }
 
   /// Reports a clip as done, after its last frame was decoded.
-  func reportEnd(ofClip clip: Int, _ scheduler: FlowMatchEuler, _ monitor: RunMonitor) {
-    let steps = scheduler.timesteps.count
+  func reportEnd(ofClip clip: Int, steps: Int, _ monitor: RunMonitor) {
     monitor.progress?(GenerationProgress(clip: clip, step: steps, steps: steps, fraction: 1, etaSeconds: 0))
+  }
+
+  /// The loop of one clip: the whole schedule, or the part that `strength` leaves of it.
+  /// - Throws: `PipelineError.option` when the schedule cannot have so many steps.
+  func loop(strength: Float? = nil) throws(PipelineError) -> DenoisingLoop {
+    let (scheduler, firstStep) =
+      if let strength {
+        try config.scheduler(steps: steps, strength: strength)
+      } else {
+        (try config.scheduler(steps: steps), 0)
+      }
+    return DenoisingLoop(
+      transformer: model.transformer, coordinatePlanes: model.coordinatePlanes, scheduler: scheduler,
+      firstStep: firstStep, conditioning: conditioning, guidanceScale: guidanceScale)
   }
 
   /// All steps of one clip, with progress after each; nine tenths of the work count as done then, the rest is
   /// decoding.
   func denoise(
-    _ latents: Tensor, _ scheduler: FlowMatchEuler, clip: Int, _ run: RunContext, _ monitor: RunMonitor
+    _ latents: Tensor, _ loop: DenoisingLoop, clip: Int, _ run: RunContext, _ monitor: RunMonitor,
+    noise: () -> Tensor
   ) throws -> Tensor {
-    let loop = DenoisingLoop(
-      transformer: model.transformer, coordinatePlanes: model.coordinatePlanes, scheduler: scheduler,
-      conditioning: conditioning, guidanceScale: guidanceScale)
-    let steps = scheduler.timesteps.count
+    let steps = loop.steps
     let start = now()
     monitor.progress?(GenerationProgress(clip: clip, step: 0, steps: steps, fraction: 0, etaSeconds: nil))
-    return try loop.run(latents, run) { step, _ in
+    return try loop.run(latents, run, noise: noise) { step, _ in
       let spent = now() - start
       monitor.progress?(
         GenerationProgress(

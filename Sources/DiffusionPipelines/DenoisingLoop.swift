@@ -17,24 +17,33 @@ public struct Conditioning: Sendable {
 struct DenoisingLoop {
   let transformer: WanTransformer
   let coordinatePlanes: Bool
-  let scheduler: FlowMatchEuler
+  let scheduler: any Scheduler
+  /// Where the run enters the schedule.
+  let firstStep: Int
   let conditioning: Conditioning
   let guidanceScale: Float
 
-  /// Runs all steps on `latents` `[1, C, F, H, W]`; `afterStep` sees the sample after every one.
+  /// Steps of a run.
+  var steps: Int { scheduler.timesteps.count - firstStep }
+
+  /// Runs all steps on `latents` `[1, C, F, H, W]`.
+  /// - Parameters:
+  ///   - noise: a fresh draw in the latents' shape, for samplers that add some.
+  ///   - afterStep: sees the sample after every step, counted from 1.
   /// - Throws: `Cancelled`, or `PipelineError.notFinite`.
   func run(
-    _ latents: Tensor, _ run: RunContext, afterStep: (_ step: Int, _ sample: Tensor) -> Void = { _, _ in }
+    _ latents: Tensor, _ run: RunContext, noise: () -> Tensor,
+    afterStep: (_ step: Int, _ sample: Tensor) -> Void = { _, _ in }
   ) throws -> Tensor {
-    var sample = latents
-    for (index, timestep) in scheduler.timesteps.enumerated() {
+    var (sample, scheduler) = (latents, scheduler)
+    for index in firstStep..<scheduler.timesteps.count {
       try run.checkpoint()
-      let velocity = try predict(sample, timestep, run)
-      sample = scheduler.step(index, sample: sample, velocity: velocity)
-      guard sample.isFinite else {
-        throw PipelineError.notFinite(step: index + 1, steps: scheduler.timesteps.count)
-      }
-      afterStep(index + 1, sample)
+      let output = try predict(
+        scheduler.scaleModelInput(sample, index), scheduler.timesteps[index], run)
+      sample = scheduler.step(index, sample: sample, modelOutput: output, noise: noise)
+      let step = index - firstStep + 1
+      guard sample.isFinite else { throw PipelineError.notFinite(step: step, steps: steps) }
+      afterStep(step, sample)
     }
     return sample
   }

@@ -5,10 +5,17 @@ public enum Precision: String, Sendable, CaseIterable {
   case auto, f32, bf16, int8
 }
 
-/// Samplers by name; `auto` takes the one that the model names.
+/// Samplers by name; `auto` takes the one that the model names. Any other keeps the model's noise schedule and the
+/// meaning of its predictions.
 public enum SchedulerKind: String, Sendable, CaseIterable {
   case auto
   case flowMatchEuler = "flow-match-euler"
+  case unipc
+  case euler
+  case eulerAncestral = "euler-ancestral"
+  case ddim
+  case dpmSolverMultistep = "dpmsolver-multistep"
+  case lcm
 }
 
 /// How several adapters act together.

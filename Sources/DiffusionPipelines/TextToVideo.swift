@@ -25,26 +25,28 @@ public enum TextToVideo {
       1, model.codec.channels, frames, model.padded(height) / model.codec.ratio,
       model.padded(width) / model.codec.ratio,
     ]
-    var start: Tensor
+    var random = TorchRandom(seed: settings.seed &+ UInt64(clipIndex))
+    let start: Tensor
     if let noise {
       guard noise.count == shape.reduce(1, *), noise.shape.suffix(4).elementsEqual(shape.suffix(4)) else {
         throw PipelineError.noise(expected: shape, found: noise.shape)
       }
       start = noise.reshaped(shape)
     } else {
-      var random = TorchRandom(seed: settings.seed &+ UInt64(clipIndex))
       start = random.randn(Array(shape.dropFirst())).reshaped(shape)
     }
     let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames, monitor: monitor)
-    let scheduler = FlowMatchEuler(sampler.config, steps: sampler.steps)
+    let loop = try sampler.loop()
     let before = now()
-    start = try sampler.denoise(start, scheduler, clip: clipIndex, run, monitor)
+    let latents = try sampler.denoise(
+      start * loop.scheduler.initNoiseSigma, loop, clip: clipIndex, run, monitor,
+      noise: { random.randn(Array(shape.dropFirst())).reshaped(shape) })
     let middle = now()
-    let result = try model.codec.decode(start, height: height, width: width, run)
+    let result = try model.codec.decode(latents, height: height, width: width, run)
     stages.denoise += middle - before
     stages.decode += now() - middle
     stages.clips += 1
-    sampler.reportEnd(ofClip: clipIndex, scheduler, monitor)
+    sampler.reportEnd(ofClip: clipIndex, steps: loop.steps, monitor)
     stages.frames += frames
     stages.peakBytes = max(stages.peakBytes, TensorMemory.peakBytes)
     return result

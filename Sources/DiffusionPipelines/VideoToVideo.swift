@@ -18,24 +18,33 @@ enum VideoToVideo {
     TensorMemory.resetPeak()
     let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames.count, monitor: monitor)
     let shape = [model.codec.channels, padHeight / model.codec.ratio, padWidth / model.codec.ratio]
-    let noise = noise.frames(from: firstFrame, count: frames.count, shape: shape, strength: strength)
-    let scheduler = FlowMatchEuler(sampler.config, steps: sampler.steps, strength: strength)
+    func drawn(_ stream: StreamNoise) -> Tensor {
+      stream.frames(from: firstFrame, count: frames.count, shape: shape, strength: strength)
+    }
+    let loop = try sampler.loop(strength: strength)
 
     let start = now()
-    var latents = noise
+    var latents = drawn(noise)
     if strength < 1 {
       let clean = try model.codec.encode(frames, height: padHeight, width: padWidth, run)
-      latents = scheduler.addNoise(clean, noise: noise)
+      latents = loop.scheduler.addNoise(clean, noise: latents, at: loop.firstStep)
+    } else {
+      latents = latents * loop.scheduler.initNoiseSigma
     }
     let encoded = now()
-    latents = try sampler.denoise(latents, scheduler, clip: clip, run, monitor)
+    var draws: UInt64 = 0
+    latents = try sampler.denoise(latents, loop, clip: clip, run, monitor) {
+      // Fresh noise belongs to the stream's frames too.
+      draws += 1
+      return drawn(StreamNoise(seed: noise.seed ^ (draws &* 0xd1b5_4a32_d192_ed03)))
+    }
     let denoised = now()
     let result = try model.codec.decode(latents, height: height, width: width, run)
     stages.encode += encoded - start
     stages.denoise += denoised - encoded
     stages.decode += now() - denoised
     stages.clips += 1
-    sampler.reportEnd(ofClip: clip, scheduler, monitor)
+    sampler.reportEnd(ofClip: clip, steps: loop.steps, monitor)
     stages.peakBytes = max(stages.peakBytes, TensorMemory.peakBytes)
     return result
   }

@@ -70,6 +70,32 @@ import Testing
     #expect(try run(Self.frames(8), strength: { _ in 0.9 }) != run(other, strength: { _ in 0.9 }))
   }
 
+  @Test(arguments: [SchedulerKind.unipc, .dpmSolverMultistep, .lcm])
+  func strengthMeansTheSameToEverySampler(_ kind: SchedulerKind) throws {
+    let settings = SamplerSettings(steps: 3, guidanceScale: 1, scheduler: kind, seed: 5)
+    let source = Self.frames(8)
+    let other = source.map { Frame(width: 24, height: 16, pixels: $0.pixels.map { 255 - $0 }) }
+    func run(_ frames: [Frame], _ strength: Float) throws -> [Frame] {
+      try self.run(frames, strength: { _ in strength }, settings: settings)
+    }
+    #expect(try run(source, 0) == source)
+    #expect(try run(source, 1) == run(other, 1))
+    #expect(try run(source, 0.6) == run(source, 0.6))
+    #expect(try run(source, 0.6) != run(other, 0.6))
+    #expect(try run(source, 0.6) != run(source, 0.7))
+    let euler = SamplerSettings(steps: 3, guidanceScale: 1, seed: 5)
+    #expect(try run(source, 0.6) != self.run(source, strength: { _ in 0.6 }, settings: euler))
+  }
+
+  @Test func samplersForOtherModelsAreRefused() throws {
+    for kind in [SchedulerKind.ddim, .euler, .eulerAncestral] {
+      let settings = SamplerSettings(steps: 2, scheduler: kind)
+      #expect(throws: PipelineError.self) {
+        try run(Self.frames(4), strength: { _ in 0.5 }, settings: settings)
+      }
+    }
+  }
+
   @Test func seedsRepeatAndDiffer() throws {
     let source = Self.frames(6)
     let again = SamplerSettings(steps: 2, guidanceScale: 1, seed: 6)

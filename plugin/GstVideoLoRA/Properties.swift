@@ -9,7 +9,16 @@ import GStreamerKit
 private let schedulerType: GType = registerEnum(
   "GstVideoLoRAScheduler",
   SchedulerKind.allCases.map { kind in
-    (kind.rawValue, kind == .auto ? "The model's own scheduler" : "Flow matching, Euler steps")
+    switch kind {
+    case .auto: (kind.rawValue, "The model's own scheduler")
+    case .flowMatchEuler: (kind.rawValue, "Flow matching, Euler steps")
+    case .unipc: (kind.rawValue, "UniPC, a predictor-corrector for few steps")
+    case .euler: (kind.rawValue, "Euler steps, for models that predict noise")
+    case .eulerAncestral: (kind.rawValue, "Euler steps with fresh noise, for models that predict noise")
+    case .ddim: (kind.rawValue, "DDIM, for models that predict noise")
+    case .dpmSolverMultistep: (kind.rawValue, "DPM-Solver++, multistep")
+    case .lcm: (kind.rawValue, "Latent consistency, for distilled models and adapters")
+    }
   })
 
 private let composeType: GType = registerEnum(

@@ -149,16 +149,14 @@ struct ModelLoader {
       file: directory.location(of: "text_encoder/config.json"))
   }
 
-  private func scheduler() throws -> ModelScheduler {
+  /// The scheduler that the model names; flow matching where it has none.
+  func scheduler() throws -> ModelScheduler {
     let file = "scheduler/scheduler_config.json"
-    guard directory.exists(file) else {
-      return ModelScheduler(className: ModelScheduler.flowMatchEulerClass, flow: FlowMatchEuler.Config())
-    }
+    guard directory.exists(file) else { return ModelScheduler.flowMatching }
     let json = try directory.json(file)
-    let name =
-      json["_class_name"]?.string ?? componentClass("scheduler") ?? ModelScheduler.flowMatchEulerClass
-    return ModelScheduler(
-      className: name, flow: try FlowMatchEuler.Config(.object(json), file: directory.location(of: file)))
+    return try ModelScheduler(
+      className: json["_class_name"]?.string ?? componentClass("scheduler"), json,
+      file: directory.location(of: file))
   }
 
   /// Defaults from the index's `videolora` entry, else those usual for the kind of model.

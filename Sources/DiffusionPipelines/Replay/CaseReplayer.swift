@@ -13,6 +13,10 @@ struct CaseReplayer {
   let cases: JSONObject
   let backbone: (config: WanConfig, source: ResidentSource)?
   let loras: String
+  /// The scheduler of the model; cases say what they change.
+  let modelScheduler: ModelScheduler
+  /// The model's autoencoder, where cases can have it.
+  var codec: ReplayCodec?
 
   func run(_ name: String) throws -> [(String, Tensor)] {
     let details = cases[name]?.object ?? JSONObject()
@@ -26,6 +30,7 @@ struct CaseReplayer {
       return [("sample", sample)]
     }
     if name.hasPrefix("t2v.") { return try textToVideo(name, details) }
+    if name.hasPrefix("v2v.") { return try videoToVideo(name, details) }
     throw SkippedCase(why: "cases of this kind are not supported yet")
   }
 

@@ -2,26 +2,67 @@ import DiffusionLayers
 import DiffusionModels
 import TensorCore
 
+/// A model's autoencoder as goldens see it.
+struct ReplayCodec {
+  /// From pictures `[F, H, W, 3]` with values 0…255 to normalised latents `[1, C, f, h, w]`, the mode of their
+  /// distribution.
+  let encode: (Tensor) throws -> Tensor
+  /// From normalised latents to pictures `[F, H, W, 3]` in [0, 1].
+  let decode: (Tensor) throws -> Tensor
+}
+
 /// Whole runs of the sampler.
 extension CaseReplayer {
   func textToVideo(_ name: String, _ details: JSONObject) throws -> [(String, Tensor)] {
-    let className = details["scheduler"]?.string ?? ""
-    guard className == ModelScheduler.flowMatchEulerClass else {
-      throw SkippedCase(why: "the scheduler \(className) is not supported yet")
-    }
+    let scheduler = try config(details).scheduler(steps: try details.int("steps"))
+    let start = try input(name, "latents") * scheduler.initNoiseSigma
+    return try sampled(name, details, scheduler, firstStep: 0, start, drawsBefore: 0)
+  }
+
+  /// Begins as far into the schedule as the reference does: with the last `⌊steps · strength⌋` steps.
+  func videoToVideo(_ name: String, _ details: JSONObject) throws -> [(String, Tensor)] {
+    let steps = try details.int("steps")
+    let taken = min(Int(Double(steps) * (try details.double("strength"))), steps)
+    guard taken > 0 else { throw SkippedCase(why: "its strength leaves no step") }
+    let scheduler = try config(details).scheduler(steps: steps)
+    let noisy = scheduler.addNoise(
+      try encodedVideo(name), noise: try file.load("\(name).noise.0"), at: steps - taken)
+    return try sampled(name, details, scheduler, firstStep: steps - taken, noisy, drawsBefore: 1)
+  }
+
+  /// The source's latents: from `in.video`, or given as `in.encoded`.
+  private func encodedVideo(_ name: String) throws -> Tensor {
+    if file.entries["\(name).in.encoded"] != nil { return try input(name, "encoded") }
+    guard let codec else { throw SkippedCase(why: "it needs the model's autoencoder") }
+    let video = "\(name).in.video"
+    guard let shape = file.entries[video]?.shape else { throw SkippedCase(why: "it has no in.video") }
+    return try codec.encode(Tensor(try file.integers(video).map { Float($0) }, shape: shape))
+  }
+
+  /// The case's sampler: the model's, as the class and with the options that the case says.
+  private func config(_ details: JSONObject) throws -> any SchedulerConfig {
+    let scheduler = try modelScheduler.changed(
+      to: try details.string("scheduler"), try details.object("changed", default: JSONObject()))
+    return try scheduler.config(for: .auto)
+  }
+
+  /// Denoises from `start` and decodes where there is an autoencoder.
+  private func sampled(
+    _ name: String, _ details: JSONObject, _ scheduler: any Scheduler, firstStep: Int, _ start: Tensor,
+    drawsBefore: Int
+  ) throws -> [(String, Tensor)] {
     let (model, context) = try adapted(details)
-    let changed = details["changed"] ?? .object(JSONObject())
     let loop = DenoisingLoop(
-      transformer: model, coordinatePlanes: false,
-      scheduler: FlowMatchEuler(
-        try FlowMatchEuler.Config(changed, file: name), steps: try details.int("steps")),
+      transformer: model, coordinatePlanes: false, scheduler: scheduler, firstStep: firstStep,
       conditioning: Conditioning(positive: try input(name, "embeds"), negative: try input(name, "negative")),
       guidanceScale: Float(try details.double("guidance")))
+    var draws = try RecordedNoise(file, name, skipping: drawsBefore)
     var steps: [Tensor] = []
-    let latents = try loop.run(try input(name, "latents"), context) { _, sample in steps.append(sample) }
-    return [
-      ("latents", latents),
-      ("steps", Tensor.concatenated(steps.map { $0.reshaped([1] + $0.shape) }, axis: 0)),
-    ]
+    let latents = try loop.run(
+      start, context, noise: { draws.next() }, afterStep: { _, sample in steps.append(sample) })
+    try draws.check()
+    var results = [("latents", latents), ("steps", stacked(steps))]
+    if let codec { results.append(("frames", try codec.decode(latents))) }
+    return results
   }
 }

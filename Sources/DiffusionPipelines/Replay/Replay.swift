@@ -28,11 +28,12 @@ public enum Replay {
     let file = try SafetensorsFile(path: golden)
     let cases = try readCases(golden)
     let folder = golden.lastIndex(of: "/").map { String(golden[..<$0]) } ?? "."
-    let backbone = try model.map { path in
+    let loader = try model.map { path in
       try ModelLoader(path, options: LoadOptions(), cancellation: Cancellation(), progress: { _ in })
-        .loadBackbone()
     }
-    let replayer = CaseReplayer(file: file, cases: cases, backbone: backbone, loras: loras ?? folder)
+    let replayer = CaseReplayer(
+      file: file, cases: cases, backbone: try loader?.loadBackbone(), loras: loras ?? folder,
+      modelScheduler: try loader?.scheduler() ?? ModelScheduler.flowMatching)
     var writer = SafetensorsWriter(metadata: [("format", "pt")])
     var outcome = Outcome()
     for name in caseNames(file) {
