@@ -92,6 +92,18 @@ import Testing
     }
   }
 
+  /// diffusers writes DPM-Solver's absent bound as Python does.
+  @Test func configurationsAsPythonWritesThem() throws {
+    let text =
+      #"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "solver_order": 2}"#
+    let json = try #require(JSONValue.parse(text).object)
+    let scheduler = try ModelScheduler(className: json["_class_name"]?.string, json, file: "")
+    #expect((try scheduler.config(for: .auto) as? DPMSolverMultistep.Config)?.lastTimestep == 1000)
+    for wrong in ["{\"a\": -Infinit}", "{\"a\": Infinity}", "-", "[-Infinity1]"] {
+      #expect(throws: JSONError.self) { try JSONValue.parse(wrong) }
+    }
+  }
+
   /// Which samplers can stand in for the model's own.
   @Test func otherSamplersKeepTheModelsMeaning() throws {
     let flows: Set<SchedulerKind> = [.auto, .flowMatchEuler, .unipc, .dpmSolverMultistep, .lcm]

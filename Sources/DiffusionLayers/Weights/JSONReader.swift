@@ -1,5 +1,5 @@
 // A strict pull reader for JSON text, after RFC 8259 with nothing added: no comments, no trailing commas, no
-// NaN.
+// NaN; `takeNegativeInfinity` is for who expects Python's word.
 //
 // It never recurses and allocates only the strings it hands out, so that a hostile file costs what its bytes
 // cost.
@@ -116,6 +116,17 @@ package struct JSONReader {
   // MARK: Values
 
   package mutating func null() throws(JSONError) { try literal("null") }
+
+  /// Takes the word `-Infinity` if it comes next. It is no JSON, but Python writes it: diffusers into the
+  /// configuration of every DPM-Solver, for a lower bound that is none.
+  package mutating func takeNegativeInfinity() -> Bool {
+    skipSpace()
+    let word = Array("-Infinity".utf8)
+    guard position + word.count <= bytes.count, bytes[position..<position + word.count].elementsEqual(word)
+    else { return false }
+    position += word.count
+    return true
+  }
 
   package mutating func bool() throws(JSONError) -> Bool {
     if try peek() == UInt8(ascii: "t") {

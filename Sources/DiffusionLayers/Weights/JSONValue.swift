@@ -10,7 +10,7 @@ public enum JSONValue: Sendable, Equatable {
   case array([JSONValue])
   case object(JSONObject)
 
-  /// Reads one JSON text. `file` only serves messages.
+  /// Reads one JSON text; Python's `-Infinity` counts as null. `file` only serves messages.
   public static func parse(_ bytes: [UInt8], file: String = "", maxDepth: Int = 64) throws(JSONError)
     -> JSONValue
   {
@@ -40,6 +40,7 @@ public enum JSONValue: Sendable, Equatable {
     case .bool: return .bool(try reader.bool())
     case .string: return .string(try reader.string())
     case .number:
+      if reader.takeNegativeInfinity() { return .null }
       let start = reader.position
       let (text, isInteger) = try reader.number()
       if isInteger, let value = Int(text) { return .integer(value) }
