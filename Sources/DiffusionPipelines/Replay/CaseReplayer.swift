@@ -12,6 +12,7 @@ struct CaseReplayer {
   let file: SafetensorsFile
   let cases: JSONObject
   let backbone: (config: WanConfig, source: ResidentSource)?
+  let autoencoder: AutoencoderKLWan?
   let loras: String
   /// The scheduler of the model; cases say what they change.
   let modelScheduler: ModelScheduler
@@ -29,6 +30,7 @@ struct CaseReplayer {
         context)
       return [("sample", sample)]
     }
+    if name.hasPrefix("vae_") { return try autoencoder(name) }
     if name.hasPrefix("t2v.") { return try textToVideo(name, details) }
     if name.hasPrefix("v2v.") { return try videoToVideo(name, details) }
     throw SkippedCase(why: "cases of this kind are not supported yet")

@@ -32,8 +32,9 @@ public enum Replay {
       try ModelLoader(path, options: LoadOptions(), cancellation: Cancellation(), progress: { _ in })
     }
     let replayer = CaseReplayer(
-      file: file, cases: cases, backbone: try loader?.loadBackbone(), loras: loras ?? folder,
-      modelScheduler: try loader?.scheduler() ?? ModelScheduler.flowMatching)
+      file: file, cases: cases, backbone: try loader?.loadBackbone(),
+      autoencoder: try model.flatMap { try CaseReplayer.loadAutoencoder(try ModelDirectory($0)) },
+      loras: loras ?? folder, modelScheduler: try loader?.scheduler() ?? ModelScheduler.flowMatching)
     var writer = SafetensorsWriter(metadata: [("format", "pt")])
     var outcome = Outcome()
     for name in caseNames(file) {

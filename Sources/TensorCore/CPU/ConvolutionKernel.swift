@@ -11,12 +11,13 @@ public final class ConvolutionKernel: Sendable {
   public let outputs: Int
   public let height: Int
   public let width: Int
-  private let weight: Tensor
   private let bias: Tensor
-  private let cache = Mutex(Cache())
+  private let cache: Mutex<Cache>
 
   private struct Cache {
     var plans: [PlanKey: ConvolutionPlan] = [:]
+    /// The filters as given, until they are packed for the first time: they are not kept twice.
+    var plain: Tensor?
     var packed: [PackedWeights] = []
   }
 
@@ -25,7 +26,8 @@ public final class ConvolutionKernel: Sendable {
     let width: Int
     let padTop: Int
     let padBottom: Int
-    let padSide: Int
+    let padLeft: Int
+    let padRight: Int
     let stride: Int
     let addsSkip: Bool
     let activation: ConvolutionActivation
@@ -37,33 +39,34 @@ public final class ConvolutionKernel: Sendable {
   public init(weight: Tensor, bias: Tensor?) {
     precondition(weight.rank == 4, "convolution weight of shape \(weight.shape)")
     (outputs, inputs, height, width) = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
-    self.weight = weight.contiguous()
     self.bias = bias?.contiguous() ?? Tensor.zeros([weight.shape[0]])
+    cache = Mutex(Cache(plain: weight.detached()))
   }
 
   /// The primitive for a band, made on first use. Shapes change rarely; at most a few dozen are kept.
   func plan(for band: ConvolutionBand) -> ConvolutionPlan {
     let key = PlanKey(
       inputRows: band.inputRows, width: band.width, padTop: band.padTop, padBottom: band.padBottom,
-      padSide: band.padSide, stride: band.stride, addsSkip: band.addsSkip, activation: band.activation)
+      padLeft: band.padLeft, padRight: band.padRight, stride: band.stride, addsSkip: band.addsSkip,
+      activation: band.activation)
     return cache.withLock { cache in
       if let plan = cache.plans[key] { return plan }
-      let plan = OneDNN.singleThreaded { makePlan(band, &cache.packed) }
+      let plan = OneDNN.singleThreaded { makePlan(band, &cache) }
       if cache.plans.count > 48 { cache.plans = [:] }
       cache.plans[key] = plan
       return plan
     }
   }
 
-  private func makePlan(_ band: ConvolutionBand, _ packed: inout [PackedWeights]) -> ConvolutionPlan {
+  private func makePlan(_ band: ConvolutionBand, _ cache: inout Cache) -> ConvolutionPlan {
     var source = OneDNN.descriptor([1, inputs, band.inputRows, band.width], dnnl_nhwc)
     var filters = OneDNN.descriptor([outputs, inputs, height, width], dnnl_format_tag_any)
     var offsets = OneDNN.descriptor([outputs], dnnl_a)
     var target = OneDNN.descriptor([1, outputs, band.outputRows, band.outputWidth], dnnl_nhwc)
     var operation = dnnl_convolution_desc_t()
     let strides = [Int64(band.stride), Int64(band.stride)]
-    let before = [Int64(band.padTop), Int64(band.padSide)]
-    let after = [Int64(band.padBottom), Int64(band.padSide)]
+    let before = [Int64(band.padTop), Int64(band.padLeft)]
+    let after = [Int64(band.padBottom), Int64(band.padRight)]
     OneDNN.check(
       dnnl_convolution_forward_desc_init(
         &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &filters, &offsets, &target,
@@ -87,19 +90,27 @@ public final class ConvolutionKernel: Sendable {
       "convolution primitive")
     defer { dnnl_primitive_desc_destroy(description) }
     let wanted = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0)!.pointee
-    let weights: PackedWeights
-    if let known = packed.first(where: { $0.matches(wanted) }) {
-      weights = known
-    } else {
-      weights = PackedWeights(weight, as: wanted)
-      packed.append(weights)
-    }
+    let weights = packed(as: wanted, &cache)
     let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)!.pointee
     var primitive: dnnl_primitive_t?
     OneDNN.check(dnnl_primitive_create(&primitive, description), "convolution primitive")
     return ConvolutionPlan(
       primitive: primitive, weights: weights, bias: bias, source: source, target: target, offsets: offsets,
       scratch: scratch)
+  }
+
+  /// The filters in the layout `wanted`, from those given or from those in another layout.
+  private func packed(as wanted: dnnl_memory_desc_t, _ cache: inout Cache) -> PackedWeights {
+    if let known = cache.packed.first(where: { $0.matches(wanted) }) { return known }
+    let weights: PackedWeights
+    if let plain = cache.plain {
+      weights = PackedWeights(plain, as: wanted)
+      cache.plain = nil
+    } else {
+      weights = PackedWeights(cache.packed[0], as: wanted)
+    }
+    cache.packed.append(weights)
+    return weights
   }
 }
 
@@ -155,26 +166,38 @@ private final class PackedWeights: @unchecked Sendable {
   let layout: dnnl_memory_desc_t
   let storage: Storage
 
-  init(_ weight: Tensor, as wanted: dnnl_memory_desc_t) {
-    var plain = OneDNN.descriptor(weight.shape, dnnl_oihw)
-    var target = wanted
+  /// From filters `[out, in, height, width]` with any strides.
+  convenience init(_ weight: Tensor, as wanted: dnnl_memory_desc_t) {
+    self.init(from: weight.base, OneDNN.descriptor(weight.shape, strides: weight.strides), as: wanted)
+    keepAlive(weight)
+  }
+
+  /// From filters in another layout.
+  convenience init(_ other: PackedWeights, as wanted: dnnl_memory_desc_t) {
+    self.init(from: other.storage.floats, other.layout, as: wanted)
+    keepAlive(other)
+  }
+
+  private init(
+    from source: UnsafeMutablePointer<Float>, _ given: dnnl_memory_desc_t, as wanted: dnnl_memory_desc_t
+  ) {
+    var (from, target) = (given, wanted)
     layout = wanted
     storage = Storage(count: dnnl_memory_desc_get_size(&target) / MemoryLayout<Float>.stride + 16)
     var description: dnnl_primitive_desc_t?
     OneDNN.check(
-      dnnl_reorder_primitive_desc_create(&description, &plain, OneDNN.engine, &target, OneDNN.engine, nil),
+      dnnl_reorder_primitive_desc_create(&description, &from, OneDNN.engine, &target, OneDNN.engine, nil),
       "weight reorder")
     var primitive: dnnl_primitive_t?
     OneDNN.check(dnnl_primitive_create(&primitive, description), "weight reorder")
     OneDNN.execute(
       primitive,
       [
-        (DNNL_ARG_SRC, plain, UnsafeMutableRawPointer(weight.base)),
+        (DNNL_ARG_SRC, from, UnsafeMutableRawPointer(source)),
         (DNNL_ARG_DST, target, UnsafeMutableRawPointer(storage.floats)),
       ])
     dnnl_primitive_destroy(primitive)
     dnnl_primitive_desc_destroy(description)
-    keepAlive(weight)
   }
 
   func matches(_ other: dnnl_memory_desc_t) -> Bool {
@@ -196,6 +219,15 @@ private enum OneDNN {
     check(
       dnnl_memory_desc_init_by_tag(&layout, Int32(dims.count), dims.map(Int64.init), dnnl_f32, tag),
       "memory descriptor \(dims)")
+    return layout
+  }
+
+  static func descriptor(_ dims: [Int], strides: [Int]) -> dnnl_memory_desc_t {
+    var layout = dnnl_memory_desc_t()
+    check(
+      dnnl_memory_desc_init_by_strides(
+        &layout, Int32(dims.count), dims.map(Int64.init), dnnl_f32, strides.map(Int64.init)),
+      "memory descriptor \(dims) with strides \(strides)")
     return layout
   }
 

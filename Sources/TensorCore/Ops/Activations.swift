@@ -38,4 +38,12 @@ extension Tensor {
     requireNoTape("softClamped")
     return map { kernels.soft_clamp($0, $1, bound, $2) }
   }
+
+  /// Values below `low` become `low`, those above `high` become `high`; NaN stays NaN.
+  public func clamped(_ low: Float, _ high: Float) -> Tensor {
+    requireNoTape("clamped")
+    return map { to, from, count in
+      for index in 0..<count { to[index] = min(max(from[index], low), high) }
+    }
+  }
 }
