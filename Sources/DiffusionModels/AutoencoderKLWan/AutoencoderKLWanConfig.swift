@@ -49,6 +49,10 @@ public struct AutoencoderKLWanConfig: Sendable, Equatable {
     latentsMean = try config.statistics("latents_mean", count: zDim, Self.mean)
     latentsStd = try config.statistics("latents_std", count: zDim, Self.std)
     guard latentsStd.allSatisfy({ $0 > 0 }) else { throw config.invalid("latents_std", "must be positive") }
+    // Every step up halves the channels.
+    guard decoderDims.dropFirst().allSatisfy({ $0 > 1 }) else {
+      throw config.invalid("decoder_base_dim", "is too small: \(decoderDims) channels cannot be halved")
+    }
     try refuseVariants(config)
   }
 
