@@ -100,6 +100,67 @@ import Testing
     #expect(Difference(model.denormalized(normalized), latents).relative < Tolerance.operation)
   }
 
+  // MARK: - Memory
+
+  @Test(arguments: [(64, 96), (128, 128)]) func memoryIsThatOfTheStreamAndPredicted(_ size: (Int, Int)) throws
+  {
+    let model = try model()
+    let (height, width) = size
+    let predicted = model.peakFloats(height: height, width: width)
+    var random = TorchRandom(seed: 1)
+    let picture = random.randn([1, height, width, 3])
+    let latent = random.randn([height / 8, width / 8, 16])
+    for (name, bound, body) in [
+      ("encode", predicted.encode, { count in try Self.encode(model, picture, 4 * count - 3) }),
+      ("decode", predicted.decode, { count in try Self.decode(model, latent, count) }),
+    ] as [(String, Int, (Int) throws -> Void)] {
+      try body(1)
+      var peaks: [Int] = []
+      for count in [3, 7] {
+        TensorMemory.resetPeak()
+        let before = TensorMemory.peakBytes
+        try body(count)
+        peaks.append((TensorMemory.peakBytes - before) / 4)
+      }
+      // Scratch memory of threads that run at the same time varies a little.
+      #expect(peaks[1] <= peaks[0] + peaks[0] / 100, "\(name): memory grows with the clip: \(peaks)")
+      #expect(peaks[0] <= bound && peaks[0] * 3 >= bound * 2, "\(name): \(peaks[0]) of \(bound) predicted")
+    }
+  }
+
+  private static func encode(_ model: AutoencoderKLWan, _ picture: Tensor, _ frames: Int) throws {
+    var encoder = AutoencoderKLWan.Encoder(model)
+    for _ in 0..<frames { _ = try encoder.push(picture, .plain) }
+  }
+
+  private static func decode(_ model: AutoencoderKLWan, _ latent: Tensor, _ frames: Int) throws {
+    var decoder = AutoencoderKLWan.Decoder(model)
+    for _ in 0..<frames { _ = try decoder.push(latent, .plain) }
+  }
+
+  @Test func tilesAreBlendedLikeTheReference() throws {
+    let model = try model()
+    let tiling = AutoencoderKLWan.Tiling(tile: 24, stride: 16)
+    let decoded = try model.decode(try frames("tiled.in.latents"), tiling: tiling, .plain)
+    let pixels = Difference(decoded, try frames("tiled.out.frames"))
+    #expect(pixels.relative < Tolerance.network, "\(pixels)")
+    let posterior = try model.encode(try frames("tiled.out.frames"), tiling: tiling, .plain)
+    let mean = Difference(posterior.mean, try frames("tiled.out.mean"))
+    #expect(mean.relative < Tolerance.network, "\(mean)")
+    #expect(posterior.logvar.shape == posterior.mean.shape)
+  }
+
+  @Test func theBudgetChoosesTheTiles() throws {
+    let model = try model()
+    let whole = model.peakFloats(height: 480, width: 832).decode
+    #expect(model.tiling(height: 480, width: 832, budget: whole) == nil)
+    let half = try #require(model.tiling(height: 480, width: 832, budget: whole / 2))
+    let tile = model.peakFloats(height: min(480, half.tile), width: half.tile)
+    #expect(
+      max(tile.encode, tile.decode) <= whole / 2 && half.tile % 32 == 0 && half.stride == half.tile * 3 / 4)
+    #expect(try #require(model.tiling(height: 480, width: 832, budget: 1)).tile == 128)
+  }
+
   // MARK: - The original naming
 
   private func originalNames() throws -> [(diffusers: String, original: String)] {

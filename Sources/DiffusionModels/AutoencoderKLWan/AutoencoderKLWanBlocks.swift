@@ -10,6 +10,9 @@ struct WanCausalConv3d: Sendable {
   private let slot: Int
   private let padding: Int
 
+  var inputs: Int { kernel.inputs }
+  var outputs: Int { kernel.outputs }
+
   /// Reads `weight` `[out, in, 3, 3, 3]` and `bias` `[out]`.
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, _ slots: inout CausalSlots) throws(WeightsError) {
     kernel = CausalConvolutionKernel(
@@ -65,9 +68,9 @@ struct WanRMSNorm: Sendable {
 /// `conv2(silu(norm2(conv1(silu(norm1(x)))))) + shortcut(x)`.
 struct WanResidualBlock: Sendable {
   private let norm1: WanRMSNorm
-  private let conv1: WanCausalConv3d
+  let conv1: WanCausalConv3d
   private let norm2: WanRMSNorm
-  private let conv2: WanCausalConv3d
+  let conv2: WanCausalConv3d
   private let shortcut: WanPointwise?
 
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, _ slots: inout CausalSlots) throws(WeightsError) {
@@ -91,8 +94,10 @@ struct WanAttentionBlock: Sendable {
   private let norm: WanRMSNorm
   private let toQKV: WanPointwise
   private let proj: WanPointwise
+  let channels: Int
 
   init(_ weights: Weights, _ channels: Int) throws(WeightsError) {
+    self.channels = channels
     norm = try WanRMSNorm(weights["norm"], channels, axes: 2)
     toQKV = try WanPointwise(weights["to_qkv"], channels, channels * 3, axes: 2)
     proj = try WanPointwise(weights["proj"], channels, channels, axes: 2)
@@ -116,6 +121,9 @@ struct WanDownsample: Sendable {
   private let conv: ConvolutionKernel
   private let time: CausalConvolutionKernel?
   private let slot: Int
+
+  var channels: Int { conv.inputs }
+  var isTemporal: Bool { time != nil }
 
   init(
     _ weights: Weights, _ channels: Int, temporal: Bool, _ slots: inout CausalSlots
@@ -162,6 +170,9 @@ struct WanUpsample: Sendable {
   /// The filters of the earlier and of the later frame of each pair.
   private let times: [CausalConvolutionKernel]
   private let slot: Int
+
+  var channels: Int { conv.inputs }
+  var isTemporal: Bool { !times.isEmpty }
 
   init(
     _ weights: Weights, _ channels: Int, temporal: Bool, _ slots: inout CausalSlots

@@ -29,7 +29,7 @@ enum WanStage: Sendable {
 /// The encoder or the decoder: stages that pass frames on one at a time, so that the working set is that of a
 /// single frame.
 struct WanNetwork: Sendable {
-  private let stages: [WanStage]
+  let stages: [WanStage]
   let slots: Int
 
   /// `WanEncoder3d`: pictures to moments `[1, h, w, 2 z]`.

@@ -2,7 +2,7 @@ import CKernels
 import COneDNN
 import Synchronization
 
-/// The filters of a convolution, on oneDNN: packed once per layout that the library asks for, then shared.
+/// The filters of a convolution, on oneDNN: kept only in the layouts that the library asks for.
 ///
 /// oneDNN runs on one thread inside our own cut (bands of rows); its OpenMP team is never started.
 public final class ConvolutionKernel: Sendable {
@@ -16,8 +16,6 @@ public final class ConvolutionKernel: Sendable {
 
   private struct Cache {
     var plans: [PlanKey: ConvolutionPlan] = [:]
-    /// The filters as given, until they are packed for the first time: they are not kept twice.
-    var plain: Tensor?
     var packed: [PackedWeights] = []
   }
 
@@ -40,7 +38,21 @@ public final class ConvolutionKernel: Sendable {
     precondition(weight.rank == 4, "convolution weight of shape \(weight.shape)")
     (outputs, inputs, height, width) = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
     self.bias = bias?.contiguous() ?? Tensor.zeros([weight.shape[0]])
-    cache = Mutex(Cache(plain: weight.detached()))
+    cache = Mutex(Cache())
+    // Packed at once, for a picture of some size: most CPUs want one layout for all sizes, and the weight as
+    // given need not be kept beside it.
+    let typical = ConvolutionBand(
+      firstInput: 0, inputRows: 16 + height, width: 32 + width, firstOutput: 0, outputRows: 17,
+      outputWidth: 33, padTop: 0, padBottom: 0, padLeft: 0, padRight: 0, stride: 1, addsSkip: true,
+      activation: .identity)
+    _ = cache.withLock { cache in
+      OneDNN.singleThreaded {
+        makePlan(typical) { wanted in
+          cache.packed = [PackedWeights(weight, as: wanted)]
+          return cache.packed[0]
+        }
+      }
+    }
   }
 
   /// The primitive for a band, made on first use. Shapes change rarely; at most a few dozen are kept.
@@ -51,14 +63,22 @@ public final class ConvolutionKernel: Sendable {
       activation: band.activation)
     return cache.withLock { cache in
       if let plan = cache.plans[key] { return plan }
-      let plan = OneDNN.singleThreaded { makePlan(band, &cache) }
+      let plan = OneDNN.singleThreaded {
+        makePlan(band) { wanted in
+          if let known = cache.packed.first(where: { $0.matches(wanted) }) { return known }
+          cache.packed.append(PackedWeights(cache.packed[0], as: wanted))
+          return cache.packed[cache.packed.count - 1]
+        }
+      }
       if cache.plans.count > 48 { cache.plans = [:] }
       cache.plans[key] = plan
       return plan
     }
   }
 
-  private func makePlan(_ band: ConvolutionBand, _ cache: inout Cache) -> ConvolutionPlan {
+  private func makePlan(
+    _ band: ConvolutionBand, packed: (dnnl_memory_desc_t) -> PackedWeights
+  ) -> ConvolutionPlan {
     var source = OneDNN.descriptor([1, inputs, band.inputRows, band.width], dnnl_nhwc)
     var filters = OneDNN.descriptor([outputs, inputs, height, width], dnnl_format_tag_any)
     var offsets = OneDNN.descriptor([outputs], dnnl_a)
@@ -90,27 +110,13 @@ public final class ConvolutionKernel: Sendable {
       "convolution primitive")
     defer { dnnl_primitive_desc_destroy(description) }
     let wanted = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0)!.pointee
-    let weights = packed(as: wanted, &cache)
+    let weights = packed(wanted)
     let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)!.pointee
     var primitive: dnnl_primitive_t?
     OneDNN.check(dnnl_primitive_create(&primitive, description), "convolution primitive")
     return ConvolutionPlan(
       primitive: primitive, weights: weights, bias: bias, source: source, target: target, offsets: offsets,
       scratch: scratch)
-  }
-
-  /// The filters in the layout `wanted`, from those given or from those in another layout.
-  private func packed(as wanted: dnnl_memory_desc_t, _ cache: inout Cache) -> PackedWeights {
-    if let known = cache.packed.first(where: { $0.matches(wanted) }) { return known }
-    let weights: PackedWeights
-    if let plain = cache.plain {
-      weights = PackedWeights(plain, as: wanted)
-      cache.plain = nil
-    } else {
-      weights = PackedWeights(cache.packed[0], as: wanted)
-    }
-    cache.packed.append(weights)
-    return weights
   }
 }
 

@@ -1,6 +1,7 @@
 """A small random AutoencoderKLWan with Wan 2.1's levels in diffusers' layout (weights rounded to bf16), with expected outputs of
 diffusers: autoencoder_kl_wan/vae/, autoencoder_kl_wan_golden.safetensors (`encode.in.video`, `encode.out.mean`, `encode.out.logvar`,
-`decode.in.latents`, `decode.out.frames`, all [1,C,F,H,W]) and autoencoder_kl_wan_names.json: each tensor's name in Wan's own
+`decode.in.latents`, `decode.out.frames`, and `tiled.in.latents`, `tiled.out.frames`, `tiled.out.mean` (the frames encoded again)
+with tiles of 24 pixels at a stride of 16, all [1,C,F,H,W]) and autoencoder_kl_wan_names.json: each tensor's name in Wan's own
 repository, checked against diffusers' conversion of such files."""
 import json
 import os
@@ -68,6 +69,11 @@ latents = randn(1, 16, 4, 2, 3)
 posterior = vae.encode(video).latent_dist
 frames = vae.decode(latents).sample
 assert (frames.abs() == 1).float().mean() < 0.1
+tiled = randn(1, 16, 2, 4, 5)
+vae.enable_tiling(24, 24, 16, 16)
+tiled_frames = vae.decode(tiled).sample
+tiled_mean = vae.encode(tiled_frames).latent_dist.mean
 write("autoencoder_kl_wan_golden.safetensors", {
+    "tiled.in.latents": tiled, "tiled.out.frames": tiled_frames, "tiled.out.mean": tiled_mean,
     "encode.in.video": video, "encode.out.mean": posterior.mean, "encode.out.logvar": posterior.logvar,
     "decode.in.latents": latents, "decode.out.frames": frames})
