@@ -11,6 +11,8 @@ struct SkippedCase: Error {
 struct CaseReplayer {
   let file: SafetensorsFile
   let cases: JSONObject
+  /// The model's directory.
+  let model: String?
   let backbone: (config: WanConfig, source: ResidentSource)?
   let loras: String
   /// The scheduler of the model; cases say what they change.
@@ -29,6 +31,7 @@ struct CaseReplayer {
         context)
       return [("sample", sample)]
     }
+    if name.hasPrefix("text.") { return try text(name, details) }
     if name.hasPrefix("t2v.") { return try textToVideo(name, details) }
     if name.hasPrefix("v2v.") { return try videoToVideo(name, details) }
     throw SkippedCase(why: "cases of this kind are not supported yet")

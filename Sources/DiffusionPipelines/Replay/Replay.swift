@@ -32,7 +32,7 @@ public enum Replay {
       try ModelLoader(path, options: LoadOptions(), cancellation: Cancellation(), progress: { _ in })
     }
     let replayer = CaseReplayer(
-      file: file, cases: cases, backbone: try loader?.loadBackbone(), loras: loras ?? folder,
+      file: file, cases: cases, model: model, backbone: try loader?.loadBackbone(), loras: loras ?? folder,
       modelScheduler: try loader?.scheduler() ?? ModelScheduler.flowMatching)
     var writer = SafetensorsWriter(metadata: [("format", "pt")])
     var outcome = Outcome()
