@@ -52,13 +52,17 @@ let package = Package(
     .target(name: "CKernels"),
     .target(name: "CBuiltinModels"),
 
+    // C++: libsentencepiece behind a C header.
+    .target(name: "CSentencePiece", linkerSettings: [.linkedLibrary("sentencepiece")]),
+
     // The engine.
     .target(
       name: "TensorCore", dependencies: ["CKernels", "COpenBLAS", "COneDNN"], swiftSettings: settings),
     .target(
       name: "DiffusionLayers", dependencies: ["TensorCore", "CBuiltinModels"], swiftSettings: settings),
     .target(
-      name: "DiffusionModels", dependencies: ["TensorCore", "DiffusionLayers"], swiftSettings: settings),
+      name: "DiffusionModels", dependencies: ["TensorCore", "DiffusionLayers", "CSentencePiece"],
+      swiftSettings: settings),
     .target(
       name: "DiffusionPipelines", dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels"],
       swiftSettings: settings),
@@ -108,5 +112,6 @@ let package = Package(
       path: "plugin/Tests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6],
-  cLanguageStandard: .gnu17
+  cLanguageStandard: .gnu17,
+  cxxLanguageStandard: .cxx17
 )

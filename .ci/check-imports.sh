@@ -10,11 +10,12 @@ rule() { # rule FOLDER 'modules that its files must not import'
 }
 edges='ArgumentParser|CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA'
 libraries='COpenBLAS|COneDNN|CKernels'
-rule Sources/TensorCore "$edges|DiffusionLayers|DiffusionModels|DiffusionPipelines|CBuiltinModels|Foundation|FoundationEssentials"
-rule Sources/DiffusionLayers "$edges|$libraries|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
+tokenizer='CSentencePiece'
+rule Sources/TensorCore "$edges|DiffusionLayers|DiffusionModels|DiffusionPipelines|CBuiltinModels|$tokenizer|Foundation|FoundationEssentials"
+rule Sources/DiffusionLayers "$edges|$libraries|$tokenizer|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
 rule Sources/DiffusionModels "$edges|$libraries|DiffusionPipelines|CBuiltinModels|Foundation|FoundationEssentials"
-rule Sources/DiffusionPipelines "$edges|$libraries|CBuiltinModels|Foundation|FoundationEssentials"
-rule Sources/videolora "CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA|$libraries|CBuiltinModels"
+rule Sources/DiffusionPipelines "$edges|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/videolora "CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA|$libraries|$tokenizer|CBuiltinModels"
 rule plugin/GStreamerKit "TensorCore|DiffusionLayers|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
-rule plugin/GstVideoLoRA "ArgumentParser|DiffusionModels|$libraries|CBuiltinModels|Foundation|FoundationEssentials"
+rule plugin/GstVideoLoRA "ArgumentParser|DiffusionModels|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
 [ "$bad" -eq 0 ] || { echo "imports point upward: the type lives in the wrong place" >&2; exit 1; }

@@ -19,6 +19,7 @@ zlib1g-dev                          # statically linked Foundation of the comman
 pkg-config                          # finds GStreamer and OpenBLAS
 libopenblas-dev                     # matrix products in f32
 libdnnl-dev                         # oneDNN: convolutions
+libsentencepiece-dev                # tokenizer of T5 and UMT5
 libgstreamer1.0-dev                 # the elements are built with these two
 libgstreamer-plugins-base1.0-dev
 gstreamer1.0-tools                  # gst-launch-1.0, gst-inspect-1.0

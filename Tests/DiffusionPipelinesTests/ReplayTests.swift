@@ -31,6 +31,23 @@ import Testing
     }
   }
 
+  @Test func textCasesGiveHiddenStatesAndIds() throws {
+    let output = "/tmp/videolora-replay-text-\(getpid()).safetensors"
+    defer { unlink(output) }
+    let outcome = try Replay.run(
+      model: Fixture.path("wan_tiny"), golden: Fixture.path("text_golden.safetensors"), loras: nil,
+      output: output)
+    #expect(outcome.done == (0..<6).map { "text.\($0)" })
+    let golden = try Fixture.safetensors("text_golden")
+    let replay = try SafetensorsFile(path: output)
+    for name in outcome.done {
+      let difference = Difference(try replay["\(name).out.hidden"], try golden["\(name).out.hidden"])
+      #expect(difference.relative <= 3e-6, "\(name): \(difference)")
+      let ids = try golden.integers("\(name).in.ids_spm").map(Float.init)
+      #expect(try replay["\(name).out.ids"].array() == ids)
+    }
+  }
+
   private func bytes(of path: String) throws -> [UInt8] {
     let source = try ByteSource.open(path)
     return try source.bytes(0..<source.count)

@@ -56,6 +56,34 @@ import Testing
     try check(name, Tensor.attention(q, k, v), [("q", q), ("k", k), ("v", v)])
   }
 
+  /// A bias per head and distance is the same as a whole matrix of it for each head, with its gradients.
+  @Test func attentionWithRelativeBias() throws {
+    let (q, k, v) = (
+      try input("cross_attention", "q"), try input("cross_attention", "k"), try input("cross_attention", "v")
+    )
+    let (queries, keys, heads) = (q.shape[1], k.shape[1], q.shape[2])
+    let distances = queries + keys - 1
+    let values = (0..<heads * distances).map { Float($0 * 7 % 13) / 5 - 1 }
+    let table = Tensor(values, shape: [heads, distances])
+    let leaves = [q, k, v].map { $0.trainable() }
+    let y = Tensor.attention(leaves[0], leaves[1], leaves[2], relativeBias: table, scale: 0.4)
+    let gradients = (y * y).sum().gradients(of: leaves)
+    for head in 0..<heads {
+      let bias = Tensor(
+        (0..<queries).flatMap { row in (0..<keys).map { values[head * distances + $0 - row + queries - 1] } },
+        shape: [queries, keys])
+      func part(_ x: Tensor) -> Tensor { x.narrow(2, from: head, length: 1).contiguous() }
+      // 1 / √16 is the scale without one.
+      let single = [part(q) * 1.6, part(k), part(v)].map { $0.trainable() }
+      let expected = Tensor.attention(single[0], single[1], single[2], bias: bias)
+      #expect(Difference(part(y.detached()), expected).relative < Tolerance.operation)
+      let slopes = (expected * expected).sum().gradients(of: single)
+      #expect(Difference(part(gradients[0]), slopes[0] * 1.6).relative < 1e-5)
+      #expect(Difference(part(gradients[1]), slopes[1]).relative < 1e-5)
+      #expect(Difference(part(gradients[2]), slopes[2]).relative < 1e-5)
+    }
+  }
+
   @Test func activations() throws {
     try check("gelu_tanh", try input("gelu_tanh", "x").geluTanh())
     try check("silu", try input("silu", "x").silu())

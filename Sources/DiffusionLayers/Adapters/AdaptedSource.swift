@@ -34,6 +34,10 @@ public struct AdaptedSource: WeightSource {
     try base.weight(tensor, shape: shape)
   }
 
+  public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
+    try base.rows(tensor, shape: shape, in: range)
+  }
+
   public func adapters(for module: String) -> [LoRAPair] {
     base.adapters(for: module) + (pairs[module] ?? [])
   }

@@ -45,7 +45,28 @@ public struct SafetensorsFile: Sendable {
   /// Reads a tensor of floats (f32, f16, bf16 or f64) as f32. With `checkFinite` a NaN or infinity is an
   /// error.
   public func load(_ tensor: String, checkFinite: Bool = true) throws(WeightsError) -> Tensor {
+    try load(tensor, try entry(tensor), checkFinite: checkFinite)
+  }
+
+  /// Reads rows `rows` of a matrix of floats; the others are not touched.
+  public func load(_ tensor: String, rows: Range<Int>, checkFinite: Bool = true) throws(WeightsError)
+    -> Tensor
+  {
     let entry = try entry(tensor)
+    precondition(
+      entry.shape.count == 2 && rows.lowerBound >= 0 && rows.upperBound <= entry.shape[0],
+      "rows \(rows) of \(entry.shape)")
+    let width = entry.shape[1] * entry.dtype.byteSize
+    let start = entry.range.lowerBound + rows.lowerBound * width
+    return try load(
+      tensor,
+      TensorEntry(
+        dtype: entry.dtype, shape: [rows.count, entry.shape[1]], range: start..<start + rows.count * width),
+      checkFinite: checkFinite)
+  }
+
+  private func load(_ tensor: String, _ entry: TensorEntry, checkFinite: Bool) throws(WeightsError) -> Tensor
+  {
     guard entry.dtype.isFloatingPoint else {
       throw .dtype(file: name, tensor: tensor, expected: "floating point", found: entry.dtype)
     }

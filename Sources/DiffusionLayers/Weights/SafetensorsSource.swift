@@ -140,6 +140,14 @@ public struct SafetensorsSource: WeightSource {
     return try files[file].weight(tensor, checkFinite: checkFinite)
   }
 
+  public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
+    try check(tensor, shape: shape)
+    guard let file = fileOfTensor[tensor] else {
+      throw .missing(file: name, tensor: tensor, expected: shape)
+    }
+    return try files[file].load(tensor, rows: range, checkFinite: checkFinite)
+  }
+
   private static let shardLimit = 1000
 
   private static var physicalMemory: UInt64 {

@@ -15,6 +15,8 @@ public protocol WeightSource: Sendable {
   func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor
   /// The same in the number format of the file, for large matrices. By default what `load` gives.
   func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight
+  /// Rows `range` of a matrix of this shape as f32; a source over files reads no more than these.
+  func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor
   /// The low-rank updates of a module, such as `blocks.3.attn1.to_q`; empty for a plain model.
   func adapters(for module: String) -> [LoRAPair]
 }
@@ -26,6 +28,10 @@ extension WeightSource {
 
   public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
     Weight(try load(tensor, shape: shape))
+  }
+
+  public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
+    try weight(tensor, shape: shape).rows(Array(range))
   }
 
   /// Throws unless the tensor is there and has this shape.

@@ -36,6 +36,16 @@ public struct Weights: Sendable {
     try source.weight(full(name), shape: shape)
   }
 
+  /// Rows `range` of a matrix as f32, for tables of which a run needs few rows.
+  public func rows(_ name: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
+    try source.rows(full(name), shape: shape, in: range)
+  }
+
+  /// Throws the error that `tensor` would throw for a missing tensor or another shape, and reads nothing.
+  public func check(_ name: String, shape: [Int]) throws(WeightsError) {
+    try source.check(full(name), shape: shape)
+  }
+
   /// The low-rank updates of the module the cursor stands at.
   public var adapters: [LoRAPair] { source.adapters(for: path) }
 

@@ -11,13 +11,10 @@ struct SkippedCase: Error {
 struct CaseReplayer {
   let file: SafetensorsFile
   let cases: JSONObject
-  let backbone: (config: WanConfig, source: ResidentSource)?
-  let autoencoder: AutoencoderKLWan?
+  /// The model whose components made the golden; scheduler cases need none.
+  let model: ReplayModel?
+  /// Folder of the adapter files.
   let loras: String
-  /// The scheduler of the model; cases say what they change.
-  let modelScheduler: ModelScheduler
-  /// The model's autoencoder, where cases can have it.
-  var codec: ReplayCodec?
 
   func run(_ name: String) throws -> [(String, Tensor)] {
     let details = cases[name]?.object ?? JSONObject()
@@ -31,6 +28,7 @@ struct CaseReplayer {
       return [("sample", sample)]
     }
     if name.hasPrefix("vae_") { return try autoencoder(name) }
+    if name.hasPrefix("text.") { return try text(name, details) }
     if name.hasPrefix("t2v.") { return try textToVideo(name, details) }
     if name.hasPrefix("v2v.") { return try videoToVideo(name, details) }
     throw SkippedCase(why: "cases of this kind are not supported yet")
@@ -38,7 +36,7 @@ struct CaseReplayer {
 
   /// The backbone with the case's adapters at their scales.
   func adapted(_ details: JSONObject) throws -> (WanTransformer, RunContext) {
-    guard let backbone else { throw SkippedCase(why: "it needs a model") }
+    let backbone = try needed().backbone
     var matches: [LoRAMatch] = []
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
@@ -52,6 +50,12 @@ struct CaseReplayer {
     }
     let source = AdaptedSource(backbone.source, adapters: matches)
     return (try WanTransformer(Weights(source), backbone.config), RunContext(strengths: strengths))
+  }
+
+  /// The model, which cases of most kinds need.
+  func needed() throws -> ReplayModel {
+    guard let model else { throw SkippedCase(why: "it needs a model") }
+    return model
   }
 
   func input(_ name: String, _ tensor: String) throws -> Tensor {

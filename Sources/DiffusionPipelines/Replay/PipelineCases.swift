@@ -2,15 +2,6 @@ import DiffusionLayers
 import DiffusionModels
 import TensorCore
 
-/// A model's autoencoder as goldens see it.
-struct ReplayCodec {
-  /// From pictures `[F, H, W, 3]` with values 0…255 to normalised latents `[1, C, f, h, w]`, the mode of their
-  /// distribution.
-  let encode: (Tensor) throws -> Tensor
-  /// From normalised latents to pictures `[F, H, W, 3]` in [0, 1].
-  let decode: (Tensor) throws -> Tensor
-}
-
 /// Whole runs of the sampler.
 extension CaseReplayer {
   func textToVideo(_ name: String, _ details: JSONObject) throws -> [(String, Tensor)] {
@@ -33,15 +24,14 @@ extension CaseReplayer {
   /// The source's latents: from `in.video`, or given as `in.encoded`.
   private func encodedVideo(_ name: String) throws -> Tensor {
     if file.entries["\(name).in.encoded"] != nil { return try input(name, "encoded") }
-    guard let codec else { throw SkippedCase(why: "it needs the model's autoencoder") }
     let video = "\(name).in.video"
     guard let shape = file.entries[video]?.shape else { throw SkippedCase(why: "it has no in.video") }
-    return try codec.encode(Tensor(try file.integers(video).map { Float($0) }, shape: shape))
+    return try needed().encode(Tensor(try file.integers(video).map { Float($0) }, shape: shape))
   }
 
   /// The case's sampler: the model's, as the class and with the options that the case says.
   private func config(_ details: JSONObject) throws -> any SchedulerConfig {
-    let scheduler = try modelScheduler.changed(
+    let scheduler = try needed().scheduler.changed(
       to: try details.string("scheduler"), try details.object("changed", default: JSONObject()))
     return try scheduler.config(for: .auto)
   }
@@ -62,7 +52,7 @@ extension CaseReplayer {
       start, context, noise: { draws.next() }, afterStep: { _, sample in steps.append(sample) })
     try draws.check()
     var results = [("latents", latents), ("steps", stacked(steps))]
-    if let codec { results.append(("frames", try codec.decode(latents))) }
+    if try needed().hasAutoencoder { results.append(("frames", try needed().decode(latents))) }
     return results
   }
 }

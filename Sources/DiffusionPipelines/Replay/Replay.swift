@@ -28,13 +28,8 @@ public enum Replay {
     let file = try SafetensorsFile(path: golden)
     let cases = try readCases(golden)
     let folder = golden.lastIndex(of: "/").map { String(golden[..<$0]) } ?? "."
-    let loader = try model.map { path in
-      try ModelLoader(path, options: LoadOptions(), cancellation: Cancellation(), progress: { _ in })
-    }
     let replayer = CaseReplayer(
-      file: file, cases: cases, backbone: try loader?.loadBackbone(),
-      autoencoder: try model.flatMap { try CaseReplayer.loadAutoencoder(try ModelDirectory($0)) },
-      loras: loras ?? folder, modelScheduler: try loader?.scheduler() ?? ModelScheduler.flowMatching)
+      file: file, cases: cases, model: try model.map { try ReplayModel($0) }, loras: loras ?? folder)
     var writer = SafetensorsWriter(metadata: [("format", "pt")])
     var outcome = Outcome()
     for name in caseNames(file) {

@@ -2,26 +2,28 @@ import CKernels
 
 extension Tensor {
   /// Scaled dot-product attention of `query` `[B, Lq, H, D]` over `key` and `value` `[B, Lk, H, D]`, result
-  /// `[B, Lq, H, D]`. `bias` `[Lq, Lk]` is added to the scaled scores of every head (-infinity hides a key).
+  /// `[B, Lq, H, D]`. `bias` `[Lq, Lk]` is added to the scaled scores of every head (-infinity hides a key), or
+  /// `relativeBias` `[H, Lq + Lk - 1]`, which has one value per head and distance: query `i` and key `j` get the
+  /// one at `j - i + Lq - 1`. Scores are scaled by `1/√D` unless `scale` says otherwise.
   ///
   /// One tile of scores at a time: the `Lq` by `Lk` matrix is never built.
-  public static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor, bias: Tensor? = nil) -> Tensor
-  {
+  public static func attention(
+    _ query: Tensor, _ key: Tensor, _ value: Tensor, bias: Tensor? = nil, relativeBias: Tensor? = nil,
+    scale: Float? = nil
+  ) -> Tensor {
     let (batch, queries, heads, size) = (query.shape[0], query.shape[1], query.shape[2], query.shape[3])
     let keys = key.shape[1]
     precondition(
       key.shape == [batch, keys, heads, size] && value.shape == key.shape,
       "attention of \(query.shape) over \(key.shape), \(value.shape)")
-    precondition(
-      bias == nil || bias?.shape == [queries, keys], "bias \(bias?.shape ?? []) of \(queries) x \(keys)")
     let (q, k, v) = (
       query.detached().contiguous(), key.detached().contiguous(), value.detached().contiguous()
     )
-    let mask = bias?.detached().contiguous()
+    let scale = scale ?? 1 / Float(size).squareRoot()
+    let mask = ScoreBias(bias, relative: relativeBias, heads: heads, queries: queries, keys: keys)
     let result = Tensor(uninitialized: query.shape)
     FlopCounter.add(4 * Double(batch * heads) * Double(queries) * Double(keys) * Double(size))
     let width = heads * size
-    let scale = 1 / Float(size).squareRoot()
     let tile = min(queries, 64)
     let tiles = (queries + tile - 1) / tile
     parallelFor(batch * heads * tiles) { task in
@@ -35,7 +37,7 @@ extension Tensor {
         transposeB: true, m: rows, n: keys, k: size, a: q.base + queryStart, lda: width, b: k.base + keyStart,
         ldb: width, c: scores.floats, ldc: keys)
       for row in 0..<rows {
-        kernels.softmax(scores.floats + row * keys, mask.map { $0.base + (first + row) * keys }, scale, keys)
+        kernels.softmax(scores.floats + row * keys, mask.row(first + row, head: head), scale, keys)
       }
       GEMM.serial(
         transposeB: false, m: rows, n: size, k: keys, a: scores.floats, lda: keys, b: v.base + keyStart,
@@ -45,19 +47,18 @@ extension Tensor {
     }
     keepAlive(q, k, v, mask)
     return result.recorded(from: [query, key, value]) { gradient in
-      attentionPullback(gradient, q: q, k: k, v: v, mask: mask)
+      attentionPullback(gradient, q: q, k: k, v: v, mask: mask, scale: scale)
     }
   }
 
   /// Gradients of `attention`: the scores of one head are computed again, then with `P = softmax(S)`:
   /// `dV = Pᵀ dO`, `dP = dO Vᵀ`, `dS = P * (dP - rowsum(dP * P))`, `dQ = dS K * scale`, `dK = dSᵀ Q * scale`.
   private static func attentionPullback(
-    _ gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor?
+    _ gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: ScoreBias, scale: Float
   ) -> [Tensor?] {
     let (batch, queries, heads, size) = (q.shape[0], q.shape[1], q.shape[2], q.shape[3])
     let keys = k.shape[1]
     let width = heads * size
-    let scale = 1 / Float(size).squareRoot()
     let output = gradient.detached().contiguous()
     let (dq, dk, dv) = (
       Tensor(uninitialized: q.shape), Tensor(uninitialized: k.shape), Tensor(uninitialized: v.shape)
@@ -76,7 +77,7 @@ extension Tensor {
         c: ds.floats, ldc: keys)
       for row in 0..<queries {
         let (weights, slopes) = (p.floats + row * keys, ds.floats + row * keys)
-        kernels.softmax(weights, mask.map { $0.base + row * keys }, scale, keys)
+        kernels.softmax(weights, mask.row(row, head: task % heads), scale, keys)
         let mean = kernels.dot(weights, slopes, keys)
         for i in 0..<keys { slopes[i] = weights[i] * (slopes[i] - mean) * scale }
       }
@@ -94,5 +95,31 @@ extension Tensor {
     }
     keepAlive(q, k, v, output, mask)
     return [dq, dk, dv]
+  }
+}
+
+/// What is added to the scores before the softmax; no gradient reaches it.
+private struct ScoreBias: Sendable {
+  private let table: Tensor?
+  private let headStride: Int
+  private let rowStride: Int
+  private let start: Int
+
+  init(_ bias: Tensor?, relative: Tensor?, heads: Int, queries: Int, keys: Int) {
+    precondition(
+      bias == nil || bias?.shape == [queries, keys], "bias \(bias?.shape ?? []) of \(queries) x \(keys)")
+    precondition(
+      relative == nil || bias == nil && relative?.shape == [heads, queries + keys - 1],
+      "relative bias \(relative?.shape ?? []) of \(heads) heads, \(queries) x \(keys)")
+    table = (relative ?? bias)?.detached().contiguous()
+    // The values of one query lie side by side in both; the next query's start one place earlier when relative.
+    headStride = relative == nil ? 0 : queries + keys - 1
+    rowStride = relative == nil ? keys : -1
+    start = relative == nil ? 0 : queries - 1
+  }
+
+  /// The values for one query, `keys` of them.
+  func row(_ query: Int, head: Int) -> UnsafePointer<Float>? {
+    table.map { UnsafePointer($0.base + start + head * headStride + query * rowStride) }
   }
 }

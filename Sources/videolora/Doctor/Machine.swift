@@ -27,8 +27,10 @@ enum Machine {
   /// Versions as the names of the mapped library files tell them.
   private static func libraries() -> [Finding] {
     let mapped = Set(lines("/proc/self/maps").compactMap { $0.split(separator: " ").last.map(String.init) })
-    return [("OpenBLAS", "libopenblas", "libopenblas0"), ("oneDNN", "libdnnl", "libdnnl2")].map {
-      name, stem, package in
+    return [
+      ("OpenBLAS", "libopenblas", "libopenblas0"), ("oneDNN", "libdnnl", "libdnnl2"),
+      ("SentencePiece", "libsentencepiece", "libsentencepiece0"),
+    ].map { name, stem, package in
       let file = mapped.filter { $0.contains("/\(stem)") }.sorted().first
       guard let file else {
         return Finding(name, .failed, "not loaded", remedy: "install the Debian package \(package)")

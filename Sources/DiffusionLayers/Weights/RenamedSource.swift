@@ -1,0 +1,39 @@
+public import TensorCore
+
+/// A source under other tensor names: a checkpoint in one project's naming, read by a model written in another's.
+public struct RenamedSource: WeightSource {
+  private let base: any WeightSource
+  /// Stored name of every name seen from outside.
+  private let stored: [String: String]
+  public let names: [String]
+
+  /// - Parameter stored: for each name that the model asks for the name in `base`. Other tensors stay hidden.
+  public init(_ base: any WeightSource, stored: [String: String]) {
+    self.base = base
+    self.stored = stored
+    names = stored.keys.sorted()
+  }
+
+  public var name: String { base.name }
+
+  public func file(of tensor: String) -> String { base.file(of: stored[tensor] ?? tensor) }
+
+  public func shape(of tensor: String) -> [Int]? { stored[tensor].flatMap { base.shape(of: $0) } }
+
+  public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
+    try base.load(try storedName(tensor, shape), shape: shape)
+  }
+
+  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
+    try base.weight(try storedName(tensor, shape), shape: shape)
+  }
+
+  public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
+    try base.rows(try storedName(tensor, shape), shape: shape, in: range)
+  }
+
+  private func storedName(_ tensor: String, _ shape: [Int]) throws(WeightsError) -> String {
+    guard let name = stored[tensor] else { throw .missing(file: name, tensor: tensor, expected: shape) }
+    return name
+  }
+}
