@@ -12,7 +12,8 @@ struct ClipSampler {
 
   /// Resolves settings and encodes the text.
   init(
-    _ model: VideoModel, settings: SamplerSettings, caption: [String]? = nil, stages: inout StageSeconds
+    _ model: VideoModel, settings: SamplerSettings, caption: [String]? = nil,
+    monitor: RunMonitor = RunMonitor(), stages: inout StageSeconds
   ) throws {
     guard (0...10000).contains(settings.steps) else {
       throw PipelineError.option(name: "steps", value: "\(settings.steps)", reason: "must lie in 0…10000")
@@ -26,12 +27,8 @@ struct ClipSampler {
     guidanceScale = settings.guidanceScale >= 0 ? settings.guidanceScale : model.info.defaultGuidance
     config = try model.scheduler.config(for: settings.scheduler)
     let before = now()
-    if let caption {
-      let negative = settings.negativePrompt.split(separator: " ").map(String.init)
-      conditioning = try model.text.encode(prompt: caption, negative: negative)
-    } else {
-      conditioning = try model.text.encode(settings)
-    }
+    conditioning = try model.text.encode(
+      settings, caption: caption, RunContext(strengths: [], cancellation: monitor.cancellation))
     stages.text += now() - before
   }
 
@@ -45,12 +42,14 @@ struct ClipSampler {
         throw .option(name: "lora_\(index)::strength", value: "\(value)", reason: "must be finite")
       }
     }
-    let perFrame = model.info.framesMultiple
     let rows = (0..<model.adapters.count).map { adapter -> [Float] in
       let given = adapter < adapterStrengths.count ? adapterStrengths[adapter] : []
       let values = (0..<frames).map { $0 < given.count ? given[$0] : given.last ?? 1 }
-      return stride(from: 0, to: frames, by: perFrame).map { start in
-        let part = values[start..<min(frames, start + perFrame)]
+      // One value per token frame: the mean over the output frames of its latent frames.
+      let (latents, patch) = (model.info.latentFrames(frames), model.info.temporalPatch)
+      return stride(from: 0, to: latents, by: patch).map { start in
+        let part = (start..<min(latents, start + patch)).flatMap { model.info.frames(ofLatent: $0) }
+          .map { values[min($0, frames - 1)] }
         return part.reduce(0, +) / Float(part.count)
       }
     }

@@ -73,7 +73,7 @@ public enum ModelBenchmark {
     var random = TorchRandom(seed: 0)
     let run = ClipSampler.plainContext(model)
     let (rows, columns) = (model.padded(height) / model.codec.ratio, model.padded(width) / model.codec.ratio)
-    let latents = random.randn([1, model.codec.channels, frames, rows, columns])
+    let latents = random.randn([1, model.codec.channels, model.info.latentFrames(frames), rows, columns])
     let source = (0..<frames).map { frame in
       Frame(
         width: width, height: height,
@@ -81,8 +81,10 @@ public enum ModelBenchmark {
     }
     switch workload {
     case .step:
-      let input = random.randn([1, model.transformer.config.inChannels, frames, rows, columns])
-      let context = random.randn([1, model.text.tags?.maxLength ?? 512, model.transformer.config.textDim])
+      let input = random.randn([
+        1, model.transformer.config.inChannels, model.info.latentFrames(frames), rows, columns,
+      ])
+      let context = random.randn([1, model.text.length, model.transformer.config.textDim])
       return { _ = try model.transformer(input, timesteps: [700], context: context, run) }
     case .vaeEncode:
       return {

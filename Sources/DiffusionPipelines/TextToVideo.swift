@@ -20,9 +20,10 @@ public enum TextToVideo {
     try model.checkGeometry(frames: frames, width: width, height: height)
     try model.checkBudget(frames: frames, width: width, height: height)
     TensorMemory.resetPeak()
-    let sampler = try ClipSampler(model, settings: settings, caption: caption, stages: &stages)
+    let sampler = try ClipSampler(
+      model, settings: settings, caption: caption, monitor: monitor, stages: &stages)
     let shape = [
-      1, model.codec.channels, frames, model.padded(height) / model.codec.ratio,
+      1, model.codec.channels, model.info.latentFrames(frames), model.padded(height) / model.codec.ratio,
       model.padded(width) / model.codec.ratio,
     ]
     var random = TorchRandom(seed: settings.seed &+ UInt64(clipIndex))
@@ -42,7 +43,9 @@ public enum TextToVideo {
       start * loop.scheduler.initNoiseSigma, loop, clip: clipIndex, run, monitor,
       noise: { random.randn(Array(shape.dropFirst())).reshaped(shape) })
     let middle = now()
-    let result = try model.codec.decode(latents, height: height, width: width, run)
+    let result = try model.codec.decode(
+      latents, height: height, width: width,
+      budget: model.codecBudget(frames: frames, width: width, height: height), run)
     stages.denoise += middle - before
     stages.decode += now() - middle
     stages.clips += 1

@@ -15,18 +15,23 @@ enum VideoToVideo {
     let (padWidth, padHeight) = (model.padded(width), model.padded(height))
     try model.checkGeometry(frames: frames.count, width: width, height: height)
     try model.checkBudget(frames: frames.count, width: width, height: height)
+    let budget = model.codecBudget(frames: frames.count, width: width, height: height)
     TensorMemory.resetPeak()
     let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames.count, monitor: monitor)
     let shape = [model.codec.channels, padHeight / model.codec.ratio, padWidth / model.codec.ratio]
+    // A latent frame's noise belongs to the first frame of the stream that it holds alone.
+    let keys = (0..<model.info.latentFrames(frames.count)).map { firstFrame + $0 * model.info.temporalRatio }
+    let shared = model.info.sharesNoise ? StreamNoise.sharedVariance(strength) : 0
     func drawn(_ stream: StreamNoise) -> Tensor {
-      stream.frames(from: firstFrame, count: frames.count, shape: shape, strength: strength)
+      stream.frames(keys, shape: shape, sharedVariance: shared)
     }
     let loop = try sampler.loop(strength: strength)
 
     let start = now()
     var latents = drawn(noise)
     if strength < 1 {
-      let clean = try model.codec.encode(frames, height: padHeight, width: padWidth, run)
+      let clean = try model.codec.encode(
+        frames, height: padHeight, width: padWidth, budget: budget, run)
       latents = loop.scheduler.addNoise(clean, noise: latents, at: loop.firstStep)
     } else {
       latents = latents * loop.scheduler.initNoiseSigma
@@ -39,7 +44,7 @@ enum VideoToVideo {
       return drawn(StreamNoise(seed: noise.seed ^ (draws &* 0xd1b5_4a32_d192_ed03)))
     }
     let denoised = now()
-    let result = try model.codec.decode(latents, height: height, width: width, run)
+    let result = try model.codec.decode(latents, height: height, width: width, budget: budget, run)
     stages.encode += encoded - start
     stages.denoise += denoised - encoded
     stages.decode += now() - denoised

@@ -27,7 +27,8 @@ public struct ModelDirectory: Sendable {
       return .foreign(file: file.path, format: format)
     }
     return .unreadable(
-      file: file.path, reason: "a model is a folder with a model_index.json, and this is a file")
+      file: file.path,
+      reason: "a model is a folder with a model_index.json or a .safetensors file, and this is neither")
   }
 
   /// Whether the folder has this file, for example `transformer/config.json`.
@@ -35,6 +36,20 @@ public struct ModelDirectory: Sendable {
     guard (try? checked(name)) != nil else { return false }
     if let builtin { return BuiltinFiles.find("\(builtin)/\(name)") != nil }
     return access(location(of: name), F_OK) == 0
+  }
+
+  /// Names of the folder's own files that end in `suffix`, sorted; none for a builtin model.
+  public func files(endingWith suffix: String) -> [String] {
+    guard builtin == nil, let folder = opendir(path) else { return [] }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name.hasSuffix(suffix), !name.hasPrefix(".") { names.append(name) }
+    }
+    return names.sorted()
   }
 
   /// Opens a file of the folder. Absolute names and names with `..` are refused.

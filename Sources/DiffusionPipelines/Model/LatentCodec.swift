@@ -8,13 +8,22 @@ enum LatentCodec: Sendable {
   case pixels
   /// TAEF2's layout, normalised per channel.
   case tiny(AutoencoderTiny)
+  /// Wan 2.1's, causal in time, normalised per channel.
+  case wan(AutoencoderKLWan)
 
   /// Pixels per latent along each side.
   var ratio: Int {
     switch self {
     case .pixels: 1
     case .tiny: AutoencoderTiny.spatialRatio
+    case .wan(let autoencoder): autoencoder.spatialRatio
     }
+  }
+
+  /// Frames per latent frame; above 1 the first frame has a latent frame of its own.
+  var temporalRatio: Int {
+    if case .wan(let autoencoder) = self { return autoencoder.temporalRatio }
+    return 1
   }
 
   /// Channels of a latent.
@@ -22,48 +31,99 @@ enum LatentCodec: Sendable {
     switch self {
     case .pixels: 3
     case .tiny: AutoencoderTiny.latentChannels
+    case .wan(let autoencoder): autoencoder.latentChannels
     }
   }
 
-  /// Floats that the largest layers hold at one time for one picture of this size.
-  func peakFloats(height: Int, width: Int) -> Int {
+  /// Floats that are alive at one time while pictures of this size pass through, beside the clip itself; with a
+  /// `budget` of floats that is too small for whole pictures, those of its tiles.
+  func peakFloats(height: Int, width: Int, budget: Int = .max) -> Int {
     switch self {
-    case .pixels: height * width * 3
-    case .tiny: height * width * 64 * 4
+    case .pixels: return height * width * 3
+    case .tiny: return height * width * 64 * 4
+    case .wan(let autoencoder):
+      let tile = autoencoder.tiling(height: height, width: width, budget: budget)?.tile ?? .max
+      let peak = autoencoder.peakFloats(height: min(height, tile), width: min(width, tile))
+      return max(peak.encode, peak.decode)
     }
   }
 
-  /// Encodes frames of one size, extended to `height` by `width`, to latents `[1, C, F, h, w]`.
-  func encode(_ frames: [Frame], height: Int, width: Int, _ run: RunContext) throws(Cancelled) -> Tensor {
-    var pictures: [Tensor] = []  // [1, h, w, C] each
-    for frame in frames {
-      switch self {
-      case .pixels:
-        pictures.append(frame.tensor(height: height, width: width, scale: 2 / 255, shift: -1))
-      case .tiny(let autoencoder):
+  /// Encodes frames of one size, extended to `height` by `width`, to latents `[1, C, f, h, w]`. Where latent
+  /// frames hold several frames, the number of frames is one that they come out even for.
+  /// - Parameter budget: floats to work with; large pictures are cut into tiles where it is too small.
+  func encode(_ frames: [Frame], height: Int, width: Int, budget: Int = .max, _ run: RunContext)
+    throws(Cancelled) -> Tensor
+  {
+    var latents: [Tensor] = []  // [1, h, w, C] each
+    switch self {
+    case .pixels:
+      latents = frames.map { $0.tensor(height: height, width: width, scale: 2 / 255, shift: -1) }
+    case .tiny(let autoencoder):
+      for frame in frames {
         let picture = frame.tensor(height: height, width: width, scale: 1 / 255, shift: 0)
-        pictures.append(autoencoder.normalized(try autoencoder.encode(picture, run)))
+        latents.append(autoencoder.normalized(try autoencoder.encode(picture, run)))
+        try run.checkpoint()
       }
-      try run.checkpoint()
+    case .wan(let autoencoder):
+      if let tiling = autoencoder.tiling(height: height, width: width, budget: budget) {
+        let clip = Tensor.concatenated(
+          frames.map { $0.tensor(height: height, width: width, scale: 2 / 255, shift: -1) }, axis: 0)
+        latents = [autoencoder.normalized(try autoencoder.encode(clip, tiling: tiling, run).mean)]
+        break
+      }
+      var encoder = AutoencoderKLWan.Encoder(autoencoder)
+      for frame in frames {
+        let picture = frame.tensor(height: height, width: width, scale: 2 / 255, shift: -1)
+        for posterior in try encoder.push(picture, run) {
+          latents.append(autoencoder.normalized(posterior.mean))
+        }
+      }
     }
-    return Tensor.concatenated(pictures, axis: 0).permuted([3, 0, 1, 2])
-      .reshaped([1, channels, frames.count, height / ratio, width / ratio])
+    let clip = Tensor.concatenated(latents, axis: 0)
+    return clip.permuted([3, 0, 1, 2])
+      .reshaped([1, channels, clip.shape[0], height / ratio, width / ratio])
   }
 
-  /// Decodes latents `[1, C, F, h, w]` to frames cropped to `height` by `width`.
-  func decode(_ latents: Tensor, height: Int, width: Int, _ run: RunContext) throws(Cancelled) -> [Frame] {
+  /// Decodes latents `[1, C, f, h, w]` to frames cropped to `height` by `width`.
+  func decode(_ latents: Tensor, height: Int, width: Int, budget: Int = .max, _ run: RunContext)
+    throws(Cancelled) -> [Frame]
+  {
     var frames: [Frame] = []
-    for index in 0..<latents.shape[2] {
-      let picture = latents.narrow(2, from: index, length: 1).select(0, 0).permuted([1, 2, 3, 0]).contiguous()
-      switch self {
-      case .pixels:
-        frames.append(Frame(picture, height: height, width: width, scale: 127.5, shift: 127.5))
-      case .tiny(let autoencoder):
-        let decoded = try autoencoder.decode(autoencoder.denormalized(picture), run)
-        frames.append(Frame(decoded, height: height, width: width, scale: 255, shift: 0))
+    try decode(latents, budget: budget, run) { pictures, scale, shift in
+      for index in 0..<pictures.shape[0] {
+        let picture = pictures.narrow(0, from: index, length: 1)
+        frames.append(Frame(picture, height: height, width: width, scale: scale, shift: shift))
       }
-      try run.checkpoint()
     }
     return frames
+  }
+
+  /// Decodes latents piece by piece: `[T, H, W, 3]` each, bytes by `value * scale + shift`.
+  private func decode(
+    _ latents: Tensor, budget: Int, _ run: RunContext,
+    _ take: (_ pictures: Tensor, _ scale: Float, _ shift: Float) -> Void
+  ) throws(Cancelled) {
+    var decoder: AutoencoderKLWan.Decoder?
+    if case .wan(let autoencoder) = self {
+      let (height, width) = (latents.shape[3] * ratio, latents.shape[4] * ratio)
+      if let tiling = autoencoder.tiling(height: height, width: width, budget: budget) {
+        let clip = latents.select(0, 0).permuted([1, 2, 3, 0]).contiguous()
+        take(try autoencoder.decode(autoencoder.denormalized(clip), tiling: tiling, run), 127.5, 127.5)
+        return
+      }
+      decoder = AutoencoderKLWan.Decoder(autoencoder)
+    }
+    for index in 0..<latents.shape[2] {
+      let latent = latents.narrow(2, from: index, length: 1).select(0, 0).permuted([1, 2, 3, 0]).contiguous()
+      switch self {
+      case .pixels: take(latent, 127.5, 127.5)
+      case .tiny(let autoencoder):
+        take(try autoencoder.decode(autoencoder.denormalized(latent), run), 255, 0)
+      case .wan(let autoencoder):
+        guard let pictures = try decoder?.push(autoencoder.denormalized(latent), run) else { continue }
+        take(pictures, 127.5, 127.5)
+      }
+      try run.checkpoint()
+    }
   }
 }

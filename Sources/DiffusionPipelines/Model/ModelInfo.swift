@@ -4,7 +4,7 @@ public struct ModelInfo: Sendable, Equatable {
   public let name: String
   /// Backbone family, such as `wan`.
   public let family: String
-  /// Floats of all loaded components.
+  /// Floats of all components that stay in memory.
   public let parameters: Int
   /// Bytes they take in memory.
   public let weightBytes: Int
@@ -18,8 +18,39 @@ public struct ModelInfo: Sendable, Equatable {
   /// Picture size that the model was trained for.
   public let trainedWidth: Int
   public let trainedHeight: Int
-  /// Clip lengths are multiples of this.
-  public let framesMultiple: Int
+  /// Frames per latent frame; above 1 the first frame of a clip has a latent frame of its own.
+  public let temporalRatio: Int
+  /// Latent frames per token of the backbone.
+  public let temporalPatch: Int
+
+  /// Whether neighbouring frames of a video-to-video stream share most of their noise.
+  public let sharesNoise: Bool
+
+  /// Latent frames of a clip of this length.
+  public func latentFrames(_ frames: Int) -> Int { (frames - 1) / temporalRatio + 1 }
+
+  /// The output frames that a latent frame decodes to.
+  func frames(ofLatent index: Int) -> Range<Int> {
+    temporalRatio == 1
+      ? index..<index + 1 : max(0, (index - 1) * temporalRatio + 1)..<index * temporalRatio + 1
+  }
+
+  /// Whether a clip can have this length.
+  public func isClipLength(_ frames: Int) -> Bool {
+    frames > 0 && (frames - 1) % temporalRatio == 0 && latentFrames(frames) % temporalPatch == 0
+  }
+
+  /// The lengths that a clip can have, in words, such as `4n + 1 (1, 5, 9, …)`.
+  public var clipLengthRule: String {
+    if temporalPatch > 1 {
+      return temporalRatio == 1
+        ? "a multiple of \(temporalPatch)"
+        : "one whose latent frames are a multiple of \(temporalPatch)"
+    }
+    return temporalRatio == 1
+      ? "1 or more"
+      : "\(temporalRatio)n + 1 (1, \(temporalRatio + 1), \(2 * temporalRatio + 1), …)"
+  }
 
   /// Whether a picture size is so far from the trained one that results suffer: more than twice the area or
   /// less than a quarter of it.

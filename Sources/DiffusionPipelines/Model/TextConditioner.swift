@@ -5,22 +5,42 @@ import TensorCore
 /// Turns prompts, or files of precomputed embeddings, into conditioning; the one place where they are
 /// validated.
 struct TextConditioner: Sendable {
+  /// What encodes a model's prompts.
+  enum Encoder: Sendable {
+    case none
+    case tags(TagTable)
+    case t5(T5Prompts)
+  }
+
   let model: String
-  let tags: TagTable?
+  let encoder: Encoder
   /// Width of the embeddings that the backbone takes.
   let textDim: Int
 
-  /// Embeddings for a run's settings.
-  func encode(_ settings: SamplerSettings) throws -> Conditioning {
-    if let file = settings.promptEmbeds, !file.isEmpty { return try load(file) }
-    return try encode(
-      prompt: TagTable.words(of: settings.prompt), negative: TagTable.words(of: settings.negativePrompt))
+  /// Places of a prompt's embeddings.
+  var length: Int {
+    switch encoder {
+    case .none: 512
+    case .tags(let tags): tags.maxLength
+    case .t5(let prompts): prompts.length
+    }
   }
 
-  /// Embeddings of captions given as words.
-  func encode(prompt: [String], negative: [String]) throws -> Conditioning {
-    guard let tags else { throw PipelineError.noTextEncoder(model: model) }
-    return Conditioning(positive: try tags.encode(prompt), negative: try tags.encode(negative))
+  /// Embeddings for a run's settings, or of a caption given as words in place of their prompt.
+  func encode(_ settings: SamplerSettings, caption: [String]? = nil, _ run: RunContext) throws
+    -> Conditioning
+  {
+    if caption == nil, let file = settings.promptEmbeds, !file.isEmpty { return try load(file) }
+    switch encoder {
+    case .none: throw PipelineError.noTextEncoder(model: model)
+    case .tags(let tags):
+      return Conditioning(
+        positive: try tags.encode(caption ?? TagTable.words(of: settings.prompt)),
+        negative: try tags.encode(TagTable.words(of: settings.negativePrompt)))
+    case .t5(let prompts):
+      return try prompts.encode(
+        prompt: caption?.joined(separator: " ") ?? settings.prompt, negative: settings.negativePrompt, run)
+    }
   }
 
   /// `prompt_embeds` and, optionally, `negative_prompt_embeds`: `[1, L, textDim]` or `[L, textDim]`, one

@@ -18,7 +18,7 @@ public struct VideoModel: Sendable {
   /// The backbone's weights, from which other adapted models are built.
   let backbone: ResidentSource
 
-  /// Loads a directory in diffusers' layout or a builtin model (`builtin:nano`).
+  /// Loads a directory in diffusers' layout, Wan's own files, or a builtin model (`builtin:nano`).
   /// - Parameters:
   ///   - cancellation: polled between tensors.
   ///   - progress: told about each tensor.
@@ -55,21 +55,33 @@ public struct VideoModel: Sendable {
       backbone: backbone)
   }
 
-  /// Bytes that a clip of this size needs beside nothing else: weights and the largest activations of its
-  /// stages.
+  /// Bytes that a clip of this size needs: weights and the largest activations of its stages.
   public func predictedBytes(frames: Int, width: Int, height: Int) -> UInt64 {
     let (padWidth, padHeight) = (padded(width), padded(height))
     let config = transformer.config
     let patch = config.patchSize.reduce(1, *)
-    let latents = frames * padWidth * padHeight / (codec.ratio * codec.ratio)
+    let latents = info.latentFrames(frames) * padWidth * padHeight / (codec.ratio * codec.ratio)
     let tokens = latents / patch
     // Both prompts in one batch: residual, norm, q, k, v, mix and projection, or the feed-forward's inner
-    // width.
+    // width; and the largest matrix widened.
     let denoise =
       2 * tokens * (6 * config.dim + max(3 * config.dim, config.ffnDim)) + 2 * latents * config.inChannels
-    let picture = codec.peakFloats(height: padHeight, width: padWidth)
+      + config.dim * max(config.ffnDim, 6 * config.dim)
+    let picture = codec.peakFloats(
+      height: padHeight, width: padWidth,
+      budget: codecBudget(frames: frames, width: width, height: height))
     let floats = max(denoise, picture) + 6 * latents * codec.channels
-    return UInt64(info.weightBytes) + UInt64(4 * floats) + UInt64(4 * frames * width * height * 3)
+    var bytes = UInt64(4 * floats)
+    if case .t5(let prompts) = text.encoder { bytes = max(bytes, prompts.peakBytes) }
+    return UInt64(info.weightBytes) + bytes + UInt64(4 * frames * width * height * 3)
+  }
+
+  /// Floats that the autoencoder may use for a clip of this size: what the memory budget leaves beside the
+  /// weights and the clip.
+  func codecBudget(frames: Int, width: Int, height: Int) -> Int {
+    guard memoryBudget > 0 else { return .max }
+    let taken = UInt64(info.weightBytes) + UInt64(8 * frames * padded(width) * padded(height) * 3)
+    return memoryBudget > taken ? Int(min((memoryBudget - taken) / 4, 1 << 40)) : 0
   }
 
   /// Next multiple of the model's size unit.
@@ -91,11 +103,10 @@ public struct VideoModel: Sendable {
 
   /// Throws unless a clip can have this length (one the backbone takes) and size.
   func checkGeometry(frames: Int, width: Int, height: Int) throws(PipelineError) {
-    guard (1...4096).contains(frames), frames % info.framesMultiple == 0 else {
+    guard frames <= 4096, info.isClipLength(frames) else {
       throw .option(
         name: "frames", value: "\(frames)",
-        reason: info.framesMultiple == 1
-          ? "must lie in 1…4096" : "must be a multiple of \(info.framesMultiple) in 1…4096")
+        reason: frames > 4096 ? "must be at most 4096" : "must be \(info.clipLengthRule) with this model")
     }
     for (name, value) in [("width", width), ("height", height)] where !(8...16384).contains(value) {
       throw .option(name: name, value: "\(value)", reason: "must lie in 8…16384")

@@ -7,21 +7,20 @@ import TensorCore
 /// frame mixes noise of its own with noise that all frames share (the mixed noise model of Ge et al.,
 /// "Preserve Your Own Correlation", 2023): what is uncertain then comes out alike in neighbouring frames
 /// instead of flickering. The share falls to nothing at strength 1, where the noise is the independent one
-/// that models are trained on.
+/// that models are trained on; models that were not tried with it share nothing at all.
 struct StreamNoise {
   let seed: UInt64
 
   /// The shared part of the variance.
   static func sharedVariance(_ strength: Float) -> Float { 0.95 * (1 - powf(strength, 4)) }
 
-  /// Noise `[1, C, count, h, w]` for frames `first` and on; `shape` is `[C, h, w]`.
-  func frames(from first: Int, count: Int, shape: [Int], strength: Float) -> Tensor {
-    let variance = Self.sharedVariance(strength)
+  /// Noise `[1, C, keys.count, h, w]` for the frames of these numbers; `shape` is `[C, h, w]`.
+  func frames(_ keys: [Int], shape: [Int], sharedVariance variance: Float) -> Tensor {
     let picture = [1, shape[0], 1] + shape[1...]
     let shared = draw(-1, picture) * variance.squareRoot()
     let own = (1 - variance).squareRoot()
     return Tensor.concatenated(
-      (first..<first + count).map { shared.adding(draw($0, picture), scaledBy: own) }, axis: 2)
+      keys.map { shared.adding(draw($0, picture), scaledBy: own) }, axis: 2)
   }
 
   private func draw(_ frame: Int, _ shape: [Int]) -> Tensor {

@@ -36,9 +36,10 @@ public struct VideoStream: Sendable {
     guard (1...1024).contains(length) else {
       throw .option(name: "clip-length", value: "\(clipLength)", reason: "must lie in 1…1024")
     }
-    guard length % model.info.framesMultiple == 0 else {
+    guard model.info.isClipLength(length) else {
       throw .option(
-        name: "clip-length", value: "\(length)", reason: "must be a multiple of \(model.info.framesMultiple)")
+        name: "clip-length", value: "\(length)",
+        reason: "must be \(model.info.clipLengthRule) with this model")
     }
     guard shared < length else {
       throw .option(name: "overlap", value: "\(shared)", reason: "must be less than clip-length \(length)")
@@ -141,7 +142,7 @@ public struct VideoStream: Sendable {
     let strength = active.reduce(0, +) / Float(active.count)
     var padded = window
     if let last = window.last { padded += [Entry](repeating: last, count: clipLength - window.count) }
-    let sampler = try sampler(for: settings)
+    let sampler = try sampler(for: settings, monitor)
     let adapters = (0..<model.adapters.count).map { adapter in
       padded.map { adapter < $0.adapterStrengths.count ? $0.adapterStrengths[adapter] : 1 }
     }
@@ -153,9 +154,9 @@ public struct VideoStream: Sendable {
     return Array(results.prefix(window.count))
   }
 
-  private mutating func sampler(for settings: SamplerSettings) throws -> ClipSampler {
+  private mutating func sampler(for settings: SamplerSettings, _ monitor: RunMonitor) throws -> ClipSampler {
     if let cached, cached.settings == settings { return cached.sampler }
-    let sampler = try ClipSampler(model, settings: settings, stages: &stages)
+    let sampler = try ClipSampler(model, settings: settings, monitor: monitor, stages: &stages)
     cached = (settings, sampler)
     return sampler
   }

@@ -114,8 +114,8 @@ struct Generate: ParsableCommand {
 
   private func size(_ info: ModelInfo) throws -> (frames: Int, width: Int, height: Int) {
     let frames = frames > 0 ? frames : info.clipLength
-    guard frames % info.framesMultiple == 0 else {
-      throw CLIError("--frames \(frames) must be a multiple of \(info.framesMultiple) with '\(info.name)'")
+    guard info.isClipLength(frames) else {
+      throw CLIError("--frames \(frames) must be \(info.clipLengthRule) with '\(info.name)'")
     }
     return (frames, width > 0 ? width : info.trainedWidth, height > 0 ? height : info.trainedHeight)
   }

@@ -32,7 +32,8 @@ write_text("wan_tiny/scheduler/scheduler_config.json", json.dumps(
     {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 5.0}, indent=1) + "\n")
 write_text("wan_tiny/model_index.json", json.dumps({
     "_class_name": "WanPipeline", "transformer": ["diffusers", "WanTransformer3DModel"],
-    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"], "text_encoder": [None, None], "tokenizer": [None, None],
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"], "text_encoder": ["transformers", "UMT5EncoderModel"],
+    "tokenizer": ["transformers", "T5Tokenizer"],
     "vae": [None, None]}, indent=1) + "\n")
 
 

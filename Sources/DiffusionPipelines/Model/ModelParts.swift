@@ -1,0 +1,64 @@
+import DiffusionLayers
+import DiffusionModels
+
+/// The files of one component under the names that its model asks for. Opened, not read.
+struct ComponentFiles: Sendable {
+  let source: any WeightSource
+  private let files: [SafetensorsSource]
+
+  /// - Parameter source: `files` under other names, where they need some.
+  init(_ file: SafetensorsSource, as source: (any WeightSource)? = nil) {
+    self.source = source ?? file
+    files = [file]
+  }
+
+  /// Bytes that the tensors take in memory.
+  var residentBytes: UInt64 { files.reduce(0) { $0 + $1.residentBytes } }
+
+  var parameters: Int { files.reduce(0) { $0 + $1.parameters } }
+}
+
+/// The components of a model, found and not loaded: what every layout of files on disk comes down to.
+struct ModelParts {
+  /// Path or builtin name as given.
+  let name: String
+  let config: WanConfig
+  /// File that the configuration comes from, for messages.
+  let configFile: String
+  let backbone: ComponentFiles
+  let codec: CodecParts
+  let text: TextParts
+  let scheduler: ModelScheduler
+  let hasCoordinatePlanes: Bool
+  /// The `videolora` entry of the index: the model's own defaults.
+  let hints: ConfigReader
+
+  /// The autoencoder.
+  enum CodecParts {
+    case pixels
+    case tiny(encoder: ComponentFiles, decoder: ComponentFiles, config: JSONObject, file: String)
+    /// Without a configuration the file has Wan's original naming.
+    case wan(ComponentFiles, config: JSONObject?, file: String)
+  }
+
+  /// What turns prompts into embeddings.
+  enum TextParts {
+    case none
+    case tags(ComponentFiles, config: JSONObject, vocabulary: JSONObject, file: String)
+    case t5(T5Prompts)
+  }
+
+  /// Components that stay in memory.
+  var resident: [ComponentFiles] {
+    var result = [backbone]
+    switch codec {
+    case .pixels: break
+    case .tiny(let encoder, let decoder, _, _): result += [encoder, decoder]
+    case .wan(let files, _, _): result.append(files)
+    }
+    if case .tags(let files, _, _, _) = text { result.append(files) }
+    return result
+  }
+
+  var residentBytes: UInt64 { resident.reduce(0) { $0 + $1.residentBytes } }
+}
