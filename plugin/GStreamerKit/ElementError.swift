@@ -59,6 +59,14 @@ extension ObjectHalf {
     message(GST_MESSAGE_WARNING, warning, file, function, line)
   }
 
+  /// Posts an INFO message; the error's text is the information.
+  public final func postInfo(
+    _ information: ElementError, file: StaticString = #fileID, function: StaticString = #function,
+    line: Int32 = #line
+  ) {
+    message(GST_MESSAGE_INFO, information, file, function, line)
+  }
+
   private func message(
     _ type: GstMessageType, _ error: ElementError, _ file: StaticString, _ function: StaticString,
     _ line: Int32

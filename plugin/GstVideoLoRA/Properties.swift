@@ -51,7 +51,7 @@ private let whileLoadingType: GType = registerEnum(
 private let sharedProperties: [Property<Settings>] = [
   .string(
     "model", \.model, default: Settings.defaultModel, .ready, "Model",
-    "Model directory in diffusers' layout, or the name of a builtin model"),
+    "Model directory in diffusers' layout, Wan's own files (folder or .safetensors), or a builtin model"),
   .string(
     "prompt", \.prompt, default: "", .playing, "Prompt", "What to draw; takes effect at the next clip"),
   .string(

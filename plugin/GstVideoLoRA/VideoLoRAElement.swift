@@ -219,6 +219,10 @@ final class VideoLoRAElement: DiffusionElement, @unchecked Sendable {
     let opened = try VideoStream(
       model: model.model, clipLength: settings.clipLength, overlap: settings.overlap)
     stream = opened
+    postInfo(
+      ElementError(
+        .librarySettings,
+        model.model.memoryForecast(frames: opened.clipLength, width: width, height: height)))
     category.debug(self, "windows hold back up to \(opened.latencyFrames) frames")
     noteLatency(frames: opened.latencyFrames, compute: 0)
   }

@@ -159,6 +159,12 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
 
   private func generate(_ loaded: LoadedModel, _ settings: Settings, _ info: GstVideoInfo) throws -> [Frame] {
     let count = settings.clipLength > 0 ? settings.clipLength : loaded.model.info.clipLength
+    if clip == 0 {
+      postInfo(
+        ElementError(
+          .librarySettings,
+          loaded.model.memoryForecast(frames: count, width: Int(info.width), height: Int(info.height))))
+    }
     // [adapter][output frame]
     let strengths = loaded.children.map { child in
       (0..<count).map { child.half.strength(at: time(of: frameIndex + UInt64($0), info)) }

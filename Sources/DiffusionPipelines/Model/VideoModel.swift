@@ -76,6 +76,18 @@ public struct VideoModel: Sendable {
     return UInt64(info.weightBytes) + bytes + UInt64(4 * frames * width * height * 3)
   }
 
+  /// What a clip of this size is predicted to need, in words.
+  public func memoryForecast(frames: Int, width: Int, height: Int) -> String {
+    let needed = predictedBytes(frames: frames, width: width, height: height)
+    let mebibytes = { (bytes: UInt64) in "\((bytes + (1 << 20) - 1) >> 20) MiB" }
+    let budget = memoryBudget > 0 ? "memory-budget \(mebibytes(memoryBudget))" : "no memory-budget"
+    let isTiled =
+      codec.peakFloats(height: padded(height), width: padded(width))
+      > codecBudget(frames: frames, width: width, height: height)
+    return "a clip of \(frames) frames \(width)x\(height) needs about \(mebibytes(needed)), of them "
+      + "\(mebibytes(UInt64(info.weightBytes))) for weights (\(budget)\(isTiled ? ", autoencoder in tiles" : ""))"
+  }
+
   /// Floats that the autoencoder may use for a clip of this size: what the memory budget leaves beside the
   /// weights and the clip.
   func codecBudget(frames: Int, width: Int, height: Int) -> Int {

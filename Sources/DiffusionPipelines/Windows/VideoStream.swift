@@ -7,7 +7,8 @@ import TensorCore
 /// Memory does not grow with the length of the stream.
 public struct VideoStream: Sendable {
   private let model: VideoModel
-  private let clipLength: Int
+  /// Frames of a window.
+  public let clipLength: Int
   private let overlap: Int
   /// Source frames of the window being gathered; the first `kept` were in the window before.
   private var window: [Entry] = []

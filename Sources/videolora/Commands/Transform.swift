@@ -72,7 +72,11 @@ struct Transform: ParsableCommand {
       var stream = try VideoStream(model: model, clipLength: clipLength, overlap: overlap)
       for index in 0..<source.frames {
         let frame = try source.frame(index, clip: clip)
-        size = (frame.width, frame.height)
+        if size != (frame.width, frame.height) {
+          size = (frame.width, frame.height)
+          Console.note(
+            model.memoryForecast(frames: stream.clipLength, width: frame.width, height: frame.height))
+        }
         guard (16...8192).contains(frame.width), (16...8192).contains(frame.height) else {
           throw CLIError("'\(input)' is \(frame.width)x\(frame.height); both sides must lie in 16…8192")
         }

@@ -1,0 +1,236 @@
+import DiffusionLayers
+import DiffusionPipelines
+import Glibc
+import TensorCore
+import TestSupport
+import Testing
+
+/// Whole Wan models of random weights: transformer, autoencoder, text encoder and tokenizer, in the layouts in
+/// which users have them.
+@Suite(.serialized) struct WanModelTests {
+  private static let settings = SamplerSettings(
+    prompt: "A red cat walks near the golden river", negativePrompt: "slow", steps: 2, guidanceScale: 4,
+    seed: 3)
+
+  private static func frames(_ path: String, budget: UInt64 = 0, size: Int = 32) throws -> [Frame] {
+    let model = try VideoModel.load(path, options: LoadOptions(memoryBudget: budget))
+    var stages = StageSeconds()
+    return try TextToVideo.run(
+      model, settings: settings, frames: 5, width: size, height: size, stages: &stages)
+  }
+
+  // MARK: layouts
+
+  @Test func everyLayoutGivesTheSameFrames() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let expected = try Self.frames(folders.diffusers)
+    #expect(expected.count == 5)
+    #expect(Set(expected.map(\.pixels)).count == 5)
+    #expect(try Self.frames(folders.original) == expected)
+    #expect(try Self.frames(folders.original + "/wan_transformer.safetensors") == expected)
+    // In ComfyUI's folders.
+    #expect(try Self.frames(folders.comfy + "/diffusion_models/wan_t2v.safetensors") == expected)
+  }
+
+  @Test func aPromptAndItsEmbeddingsGiveTheSameFrames() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let other = try VideoModel.load(folders.diffusers)
+    var stages = StageSeconds()
+    var settings = Self.settings
+    settings.prompt = "two robots dance"
+    let changed = try TextToVideo.run(
+      other, settings: settings, frames: 5, width: 32, height: 32, stages: &stages)
+    #expect(try changed != Self.frames(folders.diffusers))
+    #expect(stages.text > 0)
+  }
+
+  @Test func streamsKeepEveryFrame() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let model = try VideoModel.load(folders.diffusers)
+    var stream = try VideoStream(model: model, clipLength: 9, overlap: 5)
+    let source = VideoStreamTests.frames(23, width: 40, height: 24)
+    var results: [Frame] = []
+    for (index, frame) in source.enumerated() {
+      results += try stream.push(
+        frame, strength: index < 3 ? 0 : 0.5, adapterStrengths: [], settings: Self.settings)
+    }
+    results += try stream.drain(settings: Self.settings)
+    #expect(results.count == source.count)
+    #expect(Array(results.prefix(3)) == Array(source.prefix(3)))
+    #expect(zip(results, source).dropFirst(3).allSatisfy { $0 != $1 })
+    #expect(results.allSatisfy { $0.width == 40 && $0.height == 24 })
+  }
+
+  // MARK: what is refused
+
+  @Test func clipLengthsFollowTheAutoencoder() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let model = try VideoModel.load(folders.diffusers)
+    let error = #expect(throws: PipelineError.self) { try VideoStream(model: model, clipLength: 8) }
+    #expect("\(error.map { "\($0)" } ?? "")".contains("4n + 1"))
+    #expect(model.info.latentFrames(17) == 5)
+  }
+
+  @Test func budgetsAreCheckedFirst() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    #expect(throws: PipelineError.self) { try Self.frames(folders.diffusers, budget: 10_000) }
+    let model = try VideoModel.load(folders.diffusers)
+    let weights = UInt64(model.info.weightBytes)
+    let whole = model.predictedBytes(frames: 5, width: 256, height: 256)
+    #expect(throws: PipelineError.self) {
+      try Self.frames(folders.diffusers, budget: weights + (whole - weights) / 20, size: 256)
+    }
+    // Between the two the autoencoder works in tiles.
+    let tiled = try VideoModel.load(
+      folders.diffusers, options: LoadOptions(memoryBudget: weights + (whole - weights) / 2))
+    #expect(tiled.predictedBytes(frames: 5, width: 256, height: 256) < whole)
+    #expect(tiled.memoryForecast(frames: 5, width: 256, height: 256).contains("tiles"))
+  }
+
+  @Test func otherCheckpointsAreNamed() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    func message(_ path: String) -> String {
+      do {
+        _ = try VideoModel.load(path)
+        return ""
+      } catch { return "\(error)" }
+    }
+    // Two transformers in one folder.
+    symlink(
+      folders.original + "/wan_transformer.safetensors", folders.original + "/another.safetensors")
+    #expect(message(folders.original).contains("another.safetensors, wan_transformer.safetensors"))
+    // An image-to-video file.
+    try ModelFolders.write(
+      folders.original + "/i2v.safetensors",
+      from: SafetensorsFile(path: folders.original + "/wan_transformer.safetensors"), rename: { $0 },
+      adding: "img_emb.proj.1.weight")
+    #expect(message(folders.original + "/i2v.safetensors").contains("image-to-video"))
+    // No autoencoder, then only a pickled one.
+    unlink(folders.original + "/wan_vae.safetensors")
+    let path = folders.original + "/wan_transformer.safetensors"
+    #expect(message(path).contains("autoencoder"))
+    #expect(symlink(Fixture.path("README.md"), folders.original + "/Wan2.1_VAE.pth") == 0)
+    #expect(message(path).contains("Wan2.1_VAE.pth"))
+  }
+}
+
+/// One model in several layouts, in a temporary folder.
+private struct ModelFolders {
+  let root: String
+  var diffusers: String { root + "/diffusers" }
+  var original: String { root + "/original" }
+  var comfy: String { root + "/comfy" }
+
+  init() throws {
+    var template = Array("/tmp/videolora-wan-XXXXXX".utf8CString)
+    let made = try #require(mkdtemp(&template).map { String(cString: $0) })
+    root = made
+    for folder in [
+      diffusers, diffusers + "/scheduler", original, original + "/google", original + "/google/umt5-xxl",
+      comfy,
+      comfy + "/diffusion_models", comfy + "/vae", comfy + "/text_encoders",
+    ] { mkdir(folder, 0o755) }
+
+    for part in ["transformer", "text_encoder", "tokenizer"] {
+      symlink(Fixture.path("wan_tiny/\(part)"), "\(diffusers)/\(part)")
+    }
+    symlink(Fixture.path("autoencoder_kl_wan/vae"), diffusers + "/vae")
+    try Self.write(
+      diffusers + "/model_index.json",
+      """
+      {"transformer": ["diffusers", "WanTransformer3DModel"], "vae": ["diffusers", "AutoencoderKLWan"],
+       "text_encoder": ["transformers", "UMT5EncoderModel"], "tokenizer": ["transformers", "T5TokenizerFast"],
+       "scheduler": ["diffusers", "UniPCMultistepScheduler"]}
+      """)
+    try Self.write(
+      diffusers + "/scheduler/scheduler_config.json",
+      """
+      {"_class_name": "UniPCMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": true,
+       "flow_shift": 3.0, "num_train_timesteps": 1000, "solver_order": 2}
+      """)
+
+    let transformer = try SafetensorsFile(
+      path: Fixture.path("wan_tiny/transformer/diffusion_pytorch_model.safetensors"))
+    try Self.write(original + "/wan_transformer.safetensors", from: transformer, rename: Self.original)
+    try Self.write(
+      original + "/config.json", #"{"_class_name": "WanModel", "model_type": "t2v", "num_heads": 2}"#)
+    let names = try JSONValue.parse(
+      ByteSource.open(Fixture.path("autoencoder_kl_wan_names.json")).bytes(
+        0..<ByteSource.open(Fixture.path("autoencoder_kl_wan_names.json")).count), file: "names")
+    let vae = try SafetensorsFile(
+      path: Fixture.path("autoencoder_kl_wan/vae/diffusion_pytorch_model.safetensors"))
+    try Self.write(original + "/wan_vae.safetensors", from: vae) { names.object?[$0]?.string ?? $0 }
+    let text = try SafetensorsFile(path: Fixture.path("wan_tiny/text_encoder/model.safetensors"))
+    try Self.write(original + "/umt5.safetensors", from: text, rename: { $0 })
+    let tokenizer = Fixture.path("wan_tiny/tokenizer/spiece.model")
+    symlink(tokenizer, original + "/google/umt5-xxl/spiece.model")
+
+    // ComfyUI: a prefix before every name, the parts in folders of their own, the tokenizer in the encoder's file.
+    try Self.write(comfy + "/diffusion_models/wan_t2v.safetensors", from: transformer) {
+      "model.diffusion_model." + Self.original($0)
+    }
+    symlink(original + "/config.json", comfy + "/diffusion_models/config.json")
+    symlink(original + "/wan_vae.safetensors", comfy + "/vae/wan_2.1_vae.safetensors")
+    let piece = try ByteSource.open(tokenizer)
+    try Self.write(
+      comfy + "/text_encoders/umt5_xxl.safetensors", from: text, rename: { $0 },
+      adding: "spiece_model", bytes: try piece.bytes(0..<piece.count))
+  }
+
+  func remove() {
+    for folder in [
+      diffusers + "/scheduler", diffusers, original + "/google/umt5-xxl", original + "/google", original,
+      comfy + "/diffusion_models", comfy + "/vae", comfy + "/text_encoders", comfy, root,
+    ] {
+      for name in (try? ModelDirectory(folder))?.files(endingWith: "") ?? [] { unlink("\(folder)/\(name)") }
+      rmdir(folder)
+    }
+  }
+
+  /// Wan's own name of a tensor of diffusers' transformer.
+  private static func original(_ name: String) -> String {
+    if name == "scale_shift_table" { return "head.modulation" }
+    var name = name
+    for (diffusers, original) in [
+      ("condition_embedder.time_embedder.linear_1", "time_embedding.0"),
+      ("condition_embedder.time_embedder.linear_2", "time_embedding.2"),
+      ("condition_embedder.time_proj", "time_projection.1"),
+      ("condition_embedder.text_embedder.linear_1", "text_embedding.0"),
+      ("condition_embedder.text_embedder.linear_2", "text_embedding.2"), ("proj_out", "head.head"),
+      ("attn1", "self_attn"), ("attn2", "cross_attn"), ("to_out.0", "o"), ("to_q", "q"), ("to_k", "k"),
+      ("to_v", "v"), ("ffn.net.0.proj", "ffn.0"), ("ffn.net.2", "ffn.2"), ("norm2", "norm3"),
+      ("scale_shift_table", "modulation"),
+    ] {
+      if let range = name.firstRange(of: diffusers) { name.replaceSubrange(range, with: original) }
+    }
+    return name
+  }
+
+  static func write(_ path: String, _ text: String) throws {
+    let file = try #require(fopen(path, "w"))
+    fputs(text, file)
+    fclose(file)
+  }
+
+  static func write(
+    _ path: String, from source: SafetensorsFile, rename: (String) -> String, adding extra: String? = nil,
+    bytes: [UInt8] = [0, 0, 0, 0]
+  ) throws {
+    var writer = SafetensorsWriter()
+    for name in source.names {
+      guard let entry = source.entries[name] else { continue }
+      writer.add(rename(name), bytes: try source.bytes(name), dtype: entry.dtype, shape: entry.shape)
+    }
+    if let extra {
+      let isText = bytes.count != 4
+      writer.add(extra, bytes: bytes, dtype: isText ? .uint8 : .float32, shape: [isText ? bytes.count : 1])
+    }
+    try writer.write(to: path)
+  }
+}
