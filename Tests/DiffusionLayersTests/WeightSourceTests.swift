@@ -9,6 +9,29 @@ import Testing
     return try serialized(writer)
   }
 
+  /// Rows come alike from a file, from memory and under another name, in full and half width.
+  @Test(arguments: [DType.float32, .bfloat16, .float16]) func rowsOfAMatrix(_ dtype: DType) throws {
+    // Exponents stay small: every pattern of these bytes is a finite number.
+    let bytes = (0..<6 * 4 * dtype.byteSize).map { UInt8($0 * 7 % 60) }
+    var writer = SafetensorsWriter()
+    writer.add("table", bytes: bytes, dtype: dtype, shape: [6, 4])
+    let file = try SafetensorsSource(SafetensorsFile(source: memory(try serialized(writer))))
+    let whole = try file.load("table", shape: [6, 4]).array()
+    let renamed = RenamedSource(file, stored: ["other": "table"])
+    let sources: [(any WeightSource, String)] = [
+      (file, "table"), (try ResidentSource(loading: file), "table"), (renamed, "other"),
+      (AdaptedSource(file, adapters: []), "table"),
+    ]
+    for (source, name) in sources {
+      #expect(try source.rows(name, shape: [6, 4], in: 2..<4).array() == Array(whole[8..<16]))
+      #expect(throws: WeightsError.self) { try source.rows(name, shape: [6, 5], in: 2..<4) }
+    }
+    #expect(renamed.names == ["other"] && !renamed.contains("table"))
+    #expect(throws: WeightsError.self) { try Embedding(Weights(renamed), 6, 4) }
+    let table = try Embedding(Weights(RenamedSource(file, stored: ["weight": "table"])), 6, 4)
+    #expect(try table([5, 0, 5]).array() == Array(whole[20...] + whole[..<4] + whole[20...]))
+  }
+
   @Test func cursorNamesPathFileAndShapes() throws {
     let bytes = try file([("blocks.3.attn1.to_q.weight", Tensor([1, 2, 3, 4, 5, 6], shape: [2, 3]))])
     let source = try SafetensorsSource(try SafetensorsFile(source: memory(bytes)))
