@@ -13,7 +13,10 @@ struct VideoLoRACommand: ParsableCommand {
       appear whole or not at all.
       """,
     version: Version.current,
-    subcommands: [Doctor.self, Inspect.self, Generate.self, Transform.self, ReplayCommand.self, Bench.self])
+    subcommands: [
+      Doctor.self, Inspect.self, Generate.self, Transform.self, LoRACommand.self, ReplayCommand.self,
+      Bench.self,
+    ])
 }
 
 enum Version {

@@ -121,6 +121,40 @@ import Testing
     }
   }
 
+  @Test func loraInspectConvertMerge() throws {
+    try inFolder { folder in
+      let (renamed, sum) = (folder + "/kohya.safetensors", folder + "/sum.safetensors")
+      let convert = try run(["lora", "convert", "builtin:poster", "--to", "kohya", "--output", renamed])
+      #expect(convert.status == 0 && convert.errors.isEmpty, "\(convert.errors)")
+      let inspect = try run(["lora", "inspect", renamed, "--model", "builtin:nano", "--json"])
+      let report = try JSONValue.parse(inspect.output).object
+      #expect(inspect.status == 0 && report?["dialect"]?.string == "kohya", "\(inspect.errors)")
+      #expect(report?["family"]?.string == "wan")
+      #expect(report?["matched_keys"]?.int == report?["total_keys"]?.int && report?["unmatched"]?.array == [])
+      #expect(report?["layers"]?.array?.first?.object?["norm"]?.double ?? 0 > 0)
+
+      let merge = try run(["lora", "merge", renamed + "=0.5", "builtin:poster=-0.5", "--output", sum])
+      #expect(merge.status == 0, "\(merge.errors)")
+      let norms = try JSONValue.parse(try run(["lora", "inspect", sum, "--json"]).output).object?["layers"]?
+        .array
+      #expect(norms?.isEmpty == false)
+      // An adapter minus itself is nothing.
+      for layer in norms ?? [] { #expect(layer.object?["norm"]?.double ?? 1 < 1e-3) }
+
+      let other = try run(["lora", "merge", renamed, "--compose", "norm", "--output", sum])
+      #expect(
+        other.status == 2 && other.errors.contains("compose 'norm' is not available"), "\(other.errors)")
+      let unnamed = folder + "/no.safetensors"
+      let motion = try run(["lora", "convert", renamed, "--to", "motion-lora", "--output", unnamed])
+      #expect(motion.status == 1 && motion.errors.contains("has no name for the layer"), "\(motion.errors)")
+      #expect(!FileManager.default.fileExists(atPath: unnamed))
+      let wrong = try run([
+        "lora", "inspect", Fixture.path("sd15_loras/weapons.kohya.safetensors"), "--model", "builtin:nano",
+      ])
+      #expect(wrong.status == 1 && wrong.errors.contains("made for Stable Diffusion 1.5"), "\(wrong.errors)")
+    }
+  }
+
   @Test func benchPrintsItsKeys() throws {
     let bench = try run([
       "bench", "--model", "builtin:nano", "--workload", "step", "--frames", "2", "--width", "32", "--height",

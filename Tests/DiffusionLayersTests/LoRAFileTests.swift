@@ -7,6 +7,8 @@ struct TinyLoRA {
   static let modules: [String: (out: Int, in: Int)] = [
     "blocks.0.attn1.to_q": (out: 6, in: 4), "blocks.0.ffn.net.2": (out: 4, in: 5),
   ]
+  /// The weights of a model with these layers.
+  static let shapes = modules.mapValues { [$0.out, $0.in] }
 
   var prefix = "transformer."
   var down = ".lora_A.weight"
@@ -78,16 +80,15 @@ func delta(_ pair: LoRAPair) -> [Double] {
     let expected = TinyLoRA.modules.mapValues { shape in
       delta(
         LoRAPair(
-          adapterIndex: 0, down: TinyLoRA.numbers([2, shape.in], 1), up: TinyLoRA.numbers([shape.out, 2], 2),
-          scale: 4))
+          down: TinyLoRA.numbers([2, shape.in], 1), up: TinyLoRA.numbers([shape.out, 2], 2), scale: 4))
     }
     for (file, dialect, rule) in files {
       #expect(file.dialect == dialect)
-      let match = try file.match(against: TinyLoRA.modules, strict: true)
+      let match = try file.match(against: TinyLoRA.shapes, strict: true)
       #expect(match.report.rules == [rule])
       #expect(match.report.effectiveScale == 4)
       for (module, expected) in expected {
-        let found = delta(try #require(match.pairs[module]))
+        let found = delta(try #require(match.updates[module]?.pair))
         let largest = zip(found, expected).map { abs($0 - $1) }.max() ?? .infinity
         #expect(largest <= 1e-6 * (expected.map { abs($0) }.max() ?? 0), "\(dialect) \(rule) \(module)")
       }
@@ -198,11 +199,39 @@ func delta(_ pair: LoRAPair) -> [Double] {
     #expect(throws: LoRAError.rank(file: "f", module: "x", rank: 0, out: 4, in: 4)) {
       try file([("x.lora_A.weight", [0, 4]), ("x.lora_B.weight", [4, 0])])
     }
-    #expect(throws: LoRAError.rank(file: "f", module: "x", rank: 5, out: 4, in: 8)) {
-      try file([("x.lora_A.weight", [5, 8]), ("x.lora_B.weight", [4, 5])])
+    // Above a layer's smaller side is wasteful and legal, above both sides nothing real.
+    #expect(try file([("x.lora_A.weight", [5, 8]), ("x.lora_B.weight", [4, 5])]).layers.map(\.rank) == [5])
+    #expect(throws: LoRAError.rank(file: "f", module: "x", rank: 9, out: 4, in: 8)) {
+      try file([("x.lora_A.weight", [9, 8]), ("x.lora_B.weight", [4, 9])])
     }
-    #expect(throws: LoRAError.notAMatrix(file: "f", tensor: "x.lora_A.weight", shape: [2, 4, 3, 3])) {
-      try file([("x.lora_A.weight", [2, 4, 3, 3]), ("x.lora_B.weight", [4, 2, 1, 1])])
+    #expect(throws: LoRAError.notAMatrix(file: "f", tensor: "x.lora_A.weight", shape: [8])) {
+      try file([("x.lora_A.weight", [8]), ("x.lora_B.weight", [4, 1])])
+    }
+    #expect(throws: LoRAError.notAMatrix(file: "f", tensor: "x.lora_B.weight", shape: [4, 2, 3, 3])) {
+      try file([("x.lora_A.weight", [2, 4, 1, 1]), ("x.lora_B.weight", [4, 2, 3, 3])])
+    }
+    #expect(throws: LoRAError.missingHalf(file: "f", module: "x", missing: "lora_A")) {
+      try file([("x.lora_B.bias", [4]), ("y.diff_b", [4])])
+    }
+    #expect(throws: LoRAError.bias(file: "f", tensor: "x.diff_b", expected: 4, found: [5])) {
+      try file([("x.lora_A.weight", [2, 4]), ("x.lora_B.weight", [4, 2]), ("x.diff_b", [5])])
+    }
+    #expect(throws: LoRAError.notAMatrix(file: "f", tensor: "x.diff", shape: [])) {
+      try file([("x.diff", [])])
+    }
+    #expect(
+      throws: LoRAError.duplicateTarget(
+        file: "f", module: "x", first: "x.diff", second: "x.lora_A.weight")
+    ) { try file([("x.diff", [4, 4]), ("x.lora_A.weight", [2, 4]), ("x.lora_B.weight", [4, 2])]) }
+    #expect(
+      throws: LoRAError.duplicateTarget(
+        file: "f", module: "blocks.0.attn1.to_q", first: "blocks.0.attn1.to_q.lora_A.weight",
+        second: "lora_unet_blocks_0_self_attn_q.lora_down.weight")
+    ) {
+      try file([
+        ("blocks.0.attn1.to_q.lora_A.weight", [2, 4]), ("blocks.0.attn1.to_q.lora_B.weight", [4, 2]),
+        ("lora_unet_blocks_0_self_attn_q.lora_down.weight", [2, 4]),
+      ])
     }
     #expect(
       throws: LoRAError.duplicateTarget(
@@ -219,36 +248,19 @@ func delta(_ pair: LoRAPair) -> [Double] {
     arguments: [
       ("transformer.blocks.0.attn1.to_q.dora_scale", .dora), ("x.lora_magnitude_vector.weight", .dora),
       ("lora_unet_blocks_0_self_attn_q.hada_w1_a", .loha), ("lora_unet_blocks_0_self_attn_q.lokr_w1", .lokr),
-      ("lora_unet_blocks_0_self_attn_q.lora_down.weight", .kohyaWan),
-      ("lora_unet__blocks_0_self_attn_q.lora_down.weight", .kohyaWan),
-      ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", .kohyaUNet),
-      ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", .kohyaUNet),
-      ("lora_unet__transformer_blocks_0_attn1_to_q.lora_down.weight", .kohya),
-      ("diffusion_model.blocks.0.self_attn.q.lora_A.weight", .comfyUI),
-      ("blocks.0.self_attn.q.lora_A.default.weight", .wanOriginal),
-      ("model.diffusion_model.transformer.layers.0.attention.query_key_value.matrix_A.0", .sat),
-      (
-        "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor.to_q_lora.down.weight",
-        .motion
-      ),
-      (
-        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
-        .attentionProcessors
-      ),
-      (
-        "base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
-        .diffusersUNet
-      ),
-      ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k.lora.down.weight", .diffusersUNet),
-      ("transformer.transformer_blocks.0.attn1.to_q.lora.down.weight", .diffusersOld),
-      ("unet:0:up", .cloneofsimo),
-    ] as [(String, LoRADialect)])
-  func refusesOtherDialectsByName(key: String, dialect: LoRADialect) throws {
+      ("lora_unet_blocks_0_self_attn_q.a1.weight", .glora), ("x.oft_blocks", .oft), ("x.oft_R.weight", .oft),
+      ("base_model.model.x.boft_R", .boft), ("base_model.model.x.ia3_l", .ia3), ("x.on_input", .ia3),
+      ("base_model.model.x.vera_lambda_b", .vera), ("x.hra_u", .hra), ("x.vblora_logits_A", .vblora),
+      ("x.fourierft_spectrum", .fourier), ("base_model.model.x.lora_E", .adalora), ("x.bone_block", .bone),
+      ("lora_unet_down_blocks_0_resnets_0_conv1.lora_mid.weight", .tucker), ("x.reshape_weight", .reshape),
+      ("x.set_weight", .setWeight), ("base_model.model.x.lora_embedding_A", .embedding),
+    ] as [(String, AdapterMethod)])
+  func refusesOtherMethodsByName(key: String, method: AdapterMethod) throws {
     var lora = TinyLoRA()
     lora.extra = [(key, Tensor.zeros([2, 2]))]
     let error = #expect(throws: LoRAError.self) { try lora.file() }
-    #expect(error == .unsupported(file: "f", dialect: dialect))
-    #expect(error?.description.contains(dialect.name) == true)
+    #expect(error == .method(file: "f", method: method, tensor: key))
+    #expect(error?.description.contains(method.name) == true)
   }
 
   @Test func passesOnFileErrors() throws {
@@ -262,8 +274,8 @@ func delta(_ pair: LoRAPair) -> [Double] {
     lora.extra = [
       ("z.lora_A.weight", Tensor([.nan], shape: [1, 1])), ("z.lora_B.weight", Tensor([1], shape: [1, 1])),
     ]
-    var modules = TinyLoRA.modules
-    modules["z"] = (out: 1, in: 1)
+    var modules = TinyLoRA.shapes
+    modules["z"] = [1, 1]
     #expect(throws: LoRAError.file(.notFinite(file: "f", tensor: "z.lora_A.weight", index: 0))) {
       try lora.file().match(against: modules, strict: true)
     }

@@ -88,7 +88,7 @@ import Testing
     let adapted = AdaptedSource(base, adapters: [try adapter(1), try adapter(2)])
     let pairs = Weights(adapted)["x"].adapters
     #expect(pairs.map(\.adapterIndex) == [0, 1])
-    #expect(pairs.map { $0.down.array()[0] } == [1, 2])
+    #expect(pairs.map { $0.pair?.down.array()[0] } == [1, 2])
     #expect(Weights(adapted)["y"].adapters.isEmpty)
     #expect(adapted.shape(of: "x.weight") == [2, 3])
     let direct = try base.load("x.weight", shape: [2, 3]).withFloats { $0.baseAddress }

@@ -1,23 +1,27 @@
+import Synchronization
 public import TensorCore
 
 /// A base model with adapters beside it. The base's tensors are handed on unchanged and never merged, so
 /// building a model again with other adapters copies nothing.
 public struct AdaptedSource: WeightSource {
   private let base: any WeightSource
-  private let pairs: [String: [LoRAPair]]
+  private let updates: [String: [LayerUpdate]]
+  private let files: [String]
+  private let taken = TakenModules()
 
   /// `adapters` in the order of their strengths: adapter i gets `adapterIndex` i.
   public init(_ base: any WeightSource, adapters: [LoRAMatch]) {
     self.base = base
-    var pairs: [String: [LoRAPair]] = [:]
+    var updates: [String: [LayerUpdate]] = [:]
     for (index, adapter) in adapters.enumerated() {
-      for (module, pair) in adapter.pairs {
-        var pair = pair
-        pair.adapterIndex = index
-        pairs[module, default: []].append(pair)
+      for (module, update) in adapter.updates {
+        var update = update
+        update.adapterIndex = index
+        updates[module, default: []].append(update)
       }
     }
-    self.pairs = pairs
+    self.updates = updates
+    files = adapters.map(\.report.file)
   }
 
   public var name: String { base.name }
@@ -38,7 +42,23 @@ public struct AdaptedSource: WeightSource {
     try base.rows(tensor, shape: shape, in: range)
   }
 
-  public func adapters(for module: String) -> [LoRAPair] {
-    base.adapters(for: module) + (pairs[module] ?? [])
+  public func adapters(for module: String) -> [LayerUpdate] {
+    taken.insert(module)
+    return base.adapters(for: module) + (updates[module] ?? [])
   }
+
+  /// Throws when the model that was built from this source has not asked for an update: its layer is of a kind
+  /// that adapters cannot change, and leaving it out would go unnoticed.
+  public func checkApplied() throws(LoRAError) {
+    for (module, updates) in updates.sorted(by: { $0.key < $1.key }) where !taken.contains(module) {
+      throw .notApplied(file: files[updates[0].adapterIndex], module: module)
+    }
+  }
+}
+
+/// Names of the modules that a model took its updates of.
+private final class TakenModules: Sendable {
+  private let names = Mutex<Set<String>>([])
+  func insert(_ name: String) { names.withLock { _ = $0.insert(name) } }
+  func contains(_ name: String) -> Bool { names.withLock { $0.contains(name) } }
 }

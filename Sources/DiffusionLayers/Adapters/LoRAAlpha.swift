@@ -36,11 +36,10 @@ struct LoRASettings {
   private let isRankStabilized: Bool
 
   /// Settings in PEFT's words: `r`, `lora_alpha`, `rank_pattern`, `alpha_pattern`, `use_rslora`, each perhaps
-  /// behind `transformer.`. Nil when they do not speak about a transformer's adapter.
-  init?(_ json: JSONObject, rule: LoRAAlphaRule) throws(JSONError) {
-    guard let prefix = ["transformer.", ""].first(where: { json[$0 + "lora_alpha"] != nil }) else {
-      return nil
-    }
+  /// behind `transformer.`, `unet.` or `text_encoder.`. Nil when they do not speak about this component's adapter.
+  init?(_ json: JSONObject, rule: LoRAAlphaRule, component: LoRAComponent) throws(JSONError) {
+    let prefixes = component == .denoiser ? ["transformer.", "unet.", ""] : ["\(component.rawValue).", ""]
+    guard let prefix = prefixes.first(where: { json[$0 + "lora_alpha"] != nil }) else { return nil }
     self.rule = rule
     alpha = try json.double(prefix + "lora_alpha")
     rank = json[prefix + "r"] == nil ? nil : try json.int(prefix + "r")
@@ -66,14 +65,14 @@ struct LoRASettings {
     isRankStabilized = false
   }
 
-  /// The rank stated for a module, or nil when nothing is stated.
-  func rank(of module: String) -> Int? {
-    ranks.first { Self.matches($0.pattern, module) }?.value ?? rank
+  /// The rank stated for a module, by any of its names, or nil when nothing is stated.
+  func rank(of names: [String]) -> Int? {
+    ranks.first { pattern, _ in names.contains { Self.matches(pattern, $0) } }?.value ?? rank
   }
 
   /// alpha / rank of a module, or alpha / sqrt(rank) where the settings say so.
-  func scale(of module: String, rank: Int) -> Double {
-    let alpha = alphas.first { Self.matches($0.pattern, module) }?.value ?? alpha
+  func scale(of names: [String], rank: Int) -> Double {
+    let alpha = alphas.first { pattern, _ in names.contains { Self.matches(pattern, $0) } }?.value ?? alpha
     return alpha / (isRankStabilized ? Double(rank).squareRoot() : Double(rank))
   }
 
@@ -93,6 +92,6 @@ struct LoRASettings {
         .wrongType(
           key: "rank_pattern or alpha_pattern", expected: "plain module names", found: "'\(pattern)'"))
     }
-    return anchor + LoRAKey.stripped(body)
+    return anchor + LoRAName.stripped(body)
   }
 }

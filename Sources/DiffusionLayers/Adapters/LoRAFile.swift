@@ -1,33 +1,14 @@
 import Glibc
 
-/// One adapted layer of a LoRA file, checked, not loaded yet.
-public struct LoRALayer: Sendable, Equatable {
-  /// The layer's path in the model, such as `blocks.3.attn1.to_q`.
-  public let module: String
-  public let rank: Int
-  /// Width of the layer's input.
-  public let inputs: Int
-  /// Width of the layer's output.
-  public let outputs: Int
-  /// The factor of the update, from `rule`.
-  public let scale: Float
-  public let rule: LoRAAlphaRule
-  let downKey: String
-  let upKey: String
-  let alphaKey: String?
-
-  /// How many of the file's keys belong to it.
-  var keyCount: Int { alphaKey == nil ? 2 : 3 }
-}
-
 /// A LoRA file whose header, pairs, ranks and alphas have been checked. The matrices are read by `match`.
 public struct LoRAFile: Sendable {
   /// The file, for messages.
   public let name: String
+  /// The naming scheme of most of its keys.
   public let dialect: LoRADialect
-  /// The adapted layers, ordered by path.
+  /// The adapted layers, ordered by component and path.
   public let layers: [LoRALayer]
-  /// Keys that are no part of a low-rank pair.
+  /// Keys that are no part of an update.
   public let otherKeys: [String]
   /// The header's entries, in file order.
   public var metadata: [(String, String)] { tensors.metadata }
@@ -57,52 +38,38 @@ public struct LoRAFile: Sendable {
 
   /// Reads an adapter from bytes; `sidecar` is the content of its `adapter_config.json`, if it has one.
   public init(source: ByteSource, sidecar: JSONObject? = nil, alphaOverRank: Float? = nil) throws(LoRAError) {
+    let tensors: SafetensorsFile
     do { tensors = try SafetensorsFile(source: source) } catch { throw .file(error) }
+    self.tensors = tensors
     name = tensors.name
-    guard let dialect = LoRADialect.detect(tensors.names) else {
-      throw .notAnAdapter(file: name, tensors: tensors.entries.count)
-    }
-    guard dialect.isLoadable else { throw .unsupported(file: name, dialect: dialect) }
+    let (groups, dialects, others) = try LoRAGroup.gather(
+      tensors.names, file: name, numbering: CloneofsimoNumbering { tensors.metadata($0) })
+    guard let dialect = dialects.max(by: { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) })?.key
+    else { throw .notAnAdapter(file: name, tensors: tensors.entries.count) }
     self.dialect = dialect
-    if let factor = alphaOverRank {
-      try Self.check(scale: Double(factor), file: name, module: "alpha-over-rank")
-    }
-
-    var parts: [String: [LoRAKey.Part: String]] = [:]
-    var others: [String] = []
-    for key in tensors.names.sorted() {
-      guard let parsed = LoRAKey(key) else {
-        others.append(key)
-        continue
-      }
-      if let first = parts[parsed.module]?[parsed.part] {
-        throw .duplicateTarget(file: name, module: parsed.module, first: first, second: key)
-      }
-      parts[parsed.module, default: [:]][parsed.part] = key
-    }
-    let hasAlphaTensors = parts.values.contains { $0[.alpha] != nil }
-    let settings = alphaOverRank == nil ? try Self.settings(tensors, sidecar, hasAlphaTensors) : nil
-    var layers: [LoRALayer] = []
-    for (module, keys) in parts.sorted(by: { $0.key < $1.key }) {
-      guard let down = keys[.down] else {
-        throw .missingHalf(file: name, module: module, missing: "lora_A")
-      }
-      guard let up = keys[.up] else { throw .missingHalf(file: name, module: module, missing: "lora_B") }
-      let shape = try Self.shape(tensors, module, down, up)
-      let (scale, rule) = try Self.scale(
-        tensors, module, rank: shape.rank, alphaKey: keys[.alpha], settings: settings, override: alphaOverRank
-      )
-      layers.append(
-        LoRALayer(
-          module: module, rank: shape.rank, inputs: shape.inputs, outputs: shape.outputs, scale: Float(scale),
-          rule: rule, downKey: down, upKey: up, alphaKey: keys[.alpha]))
-    }
-    self.layers = layers
     otherKeys = others
+
+    let factors = try LoRAFactors(
+      tensors, sidecar: sidecar, override: alphaOverRank,
+      hasAlphaTensors: groups.contains { $0.keys[.alpha] != nil })
+    var layers: [LoRALayer] = []
+    for group in groups { layers.append(try Self.layer(group, tensors, factors)) }
+    self.layers = layers
   }
 
   /// The metadata value of a key.
   public func metadata(_ key: String) -> String? { tensors.metadata(key) }
+
+  /// The family that most layers belong to, or nil when none is known.
+  public var family: LoRAFamily? {
+    var votes: [LoRAFamily: Int] = [:]
+    for layer in layers {
+      for family in layer.families { votes[family, default: 0] += 1 }
+    }
+    if votes[.animateDiff] != nil { return .animateDiff }
+    let most = votes.values.max()
+    return LoRAFamily.allCases.first { most != nil && votes[$0] == most }
+  }
 
   /// The adapter inside a folder, under PEFT's or diffusers' name.
   private static func file(in path: String) throws(LoRAError) -> String {
@@ -115,69 +82,59 @@ public struct LoRAFile: Sendable {
     throw .file(.notARegularFile(file: path, kind: "a folder without adapter_model.safetensors"))
   }
 
-  /// Rank and widths of a pair, checked against each other.
-  private static func shape(
+  /// One layer, its shapes checked against each other.
+  private static func layer(
+    _ group: LoRAGroup, _ tensors: SafetensorsFile, _ factors: LoRAFactors
+  ) throws(LoRAError) -> LoRALayer {
+    let (name, keys) = (group.name, group.keys)
+    let hasPair = keys[.down] != nil || keys[.up] != nil || keys[.upBias] != nil
+    var shape = (rank: 0, inputs: 0, outputs: 0)
+    var (factor, rule) = (1.0, LoRAAlphaRule.none)
+    if let full = keys[.full] {
+      let extents = tensors.entries[full]?.shape ?? []
+      guard !extents.isEmpty, extents.allSatisfy({ $0 > 0 }) else {
+        throw .notAMatrix(file: tensors.name, tensor: full, shape: extents)
+      }
+      shape = (0, extents.count == 1 ? 0 : extents[1...].reduce(1, *), extents[0])
+    } else if hasPair || keys[.bias] == nil {
+      for part in [LoRAKey.Part.down, .up] where keys[part] == nil {
+        throw .missingHalf(file: tensors.name, module: name.path, missing: part.name)
+      }
+      shape = try pairShape(tensors, name.path, keys[.down] ?? "", keys[.up] ?? "")
+      (factor, rule) = try factors.scale(name, rank: shape.rank, alphaKey: keys[.alpha])
+    }
+    if let bias = keys[.bias] ?? keys[.upBias] {
+      let found = tensors.entries[bias]?.shape ?? []
+      if keys[.full] == nil && !hasPair { shape.outputs = found.first ?? 0 }
+      guard found == [shape.outputs], shape.outputs > 0 else {
+        throw .bias(file: tensors.name, tensor: bias, expected: shape.outputs, found: found)
+      }
+    }
+    return LoRALayer(
+      component: name.component, module: name.path, rank: shape.rank, inputs: shape.inputs,
+      outputs: shape.outputs, rule: rule, factor: factor, spelling: name.spelling,
+      isUnderscored: name.isUnderscored, families: name.found?.families ?? [], keys: keys)
+  }
+
+  /// Rank and widths of a pair, checked against each other. A convolution's kernel counts as part of its input:
+  /// A is `[rank, in, …kernel]`, B `[out, rank, 1…]`.
+  private static func pairShape(
     _ tensors: SafetensorsFile, _ module: String, _ downKey: String, _ upKey: String
   ) throws(LoRAError) -> (rank: Int, inputs: Int, outputs: Int) {
     let down = tensors.entries[downKey]?.shape ?? []
     let up = tensors.entries[upKey]?.shape ?? []
-    guard down.count == 2 else { throw .notAMatrix(file: tensors.name, tensor: downKey, shape: down) }
-    guard up.count == 2 else { throw .notAMatrix(file: tensors.name, tensor: upKey, shape: up) }
+    guard down.count >= 2 else { throw .notAMatrix(file: tensors.name, tensor: downKey, shape: down) }
+    guard up.count >= 2, up[2...].allSatisfy({ $0 == 1 }) else {
+      throw .notAMatrix(file: tensors.name, tensor: upKey, shape: up)
+    }
     guard down[0] == up[1] else {
       throw .rankMismatch(file: tensors.name, module: module, down: down, up: up)
     }
-    guard down[0] >= 1, down[0] <= min(up[0], down[1]) else {
-      throw .rank(file: tensors.name, module: module, rank: down[0], out: up[0], in: down[1])
+    // Real files hold ranks above a layer's smaller side, which is wasteful and harmless.
+    let (rank, inputs) = (down[0], down[1...].reduce(1, *))
+    guard rank >= 1, inputs >= 1, up[0] >= 1, rank <= max(up[0], inputs) else {
+      throw .rank(file: tensors.name, module: module, rank: rank, out: up[0], in: inputs)
     }
-    return (down[0], down[1], up[0])
-  }
-
-  /// Settings outside the tensors: the header's, then the sidecar's, then kohya's if no layer has its own
-  /// alpha.
-  private static func settings(
-    _ tensors: SafetensorsFile, _ sidecar: JSONObject?, _ hasAlphaTensors: Bool
-  ) throws(LoRAError) -> LoRASettings? {
-    do throws(JSONError) {
-      if let text = tensors.metadata("lora_adapter_metadata") {
-        guard let json = try JSONValue.parse(text, file: "lora_adapter_metadata").object else {
-          throw JSONError(
-            .wrongType(key: "lora_adapter_metadata", expected: "an object", found: "something else"))
-        }
-        if let settings = try LoRASettings(json, rule: .header) { return settings }
-      }
-      if let sidecar, let settings = try LoRASettings(sidecar, rule: .sidecar) { return settings }
-    } catch {
-      throw .metadata(file: tensors.name, reason: error.description)
-    }
-    if hasAlphaTensors { return nil }
-    return LoRASettings(
-      kohyaAlpha: tensors.metadata("ss_network_alpha"), dimension: tensors.metadata("ss_network_dim"))
-  }
-
-  /// The factor of one layer and the rule it comes from.
-  private static func scale(
-    _ tensors: SafetensorsFile, _ module: String, rank: Int, alphaKey: String?, settings: LoRASettings?,
-    override: Float?
-  ) throws(LoRAError) -> (Double, LoRAAlphaRule) {
-    if let override { return (Double(override), .override) }
-    var result = (1.0, LoRAAlphaRule.none)
-    if let alphaKey {
-      do { result = (try tensors.scalar(alphaKey) / Double(rank), .tensor) } catch { throw .file(error) }
-    } else if let settings {
-      if let stated = settings.rank(of: module), stated != rank {
-        throw .rankDisagrees(
-          file: tensors.name, module: module, stated: stated, found: rank, origin: settings.rule.name)
-      }
-      result = (settings.scale(of: module, rank: rank), settings.rule)
-    }
-    try check(scale: result.0, file: tensors.name, module: module)
-    return result
-  }
-
-  /// Refuses factors that no training writes: NaN, infinite, zero, negative, or absurdly large.
-  private static func check(scale: Double, file: String, module: String) throws(LoRAError) {
-    guard scale.isFinite, scale > 0, scale <= 1000 else {
-      throw .alpha(file: file, module: module, value: scale)
-    }
+    return (rank, inputs, up[0])
   }
 }

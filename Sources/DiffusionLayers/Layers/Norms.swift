@@ -5,11 +5,13 @@ public struct LayerNorm: Sendable {
   let weight: Tensor?
   let bias: Tensor?
   let eps: Float
+  let adapters: [LayerUpdate]
 
   /// Without weights: the plain normalisation.
   public init(eps: Float) {
     weight = nil
     bias = nil
+    adapters = []
     self.eps = eps
   }
 
@@ -17,11 +19,19 @@ public struct LayerNorm: Sendable {
   public init(_ weights: Weights, _ dim: Int, eps: Float) throws(WeightsError) {
     weight = try weights.tensor("weight", shape: [dim])
     bias = try weights.tensor("bias", shape: [dim])
+    adapters = weights.adapters
     self.eps = eps
   }
 
   public func callAsFunction(_ x: Tensor) -> Tensor {
     Tensor.layerNorm(x, weight: weight, bias: bias, eps: eps)
+  }
+
+  /// With the adapters' changes of weight and bias.
+  public func callAsFunction(_ x: Tensor, _ run: RunContext) -> Tensor {
+    adapters.reduce(self(x)) { result, update in
+      update.add(to: result, run) { Tensor.layerNorm(x, weight: $0, eps: eps) }
+    }
   }
 
   /// `norm(x) * (1 + scale) + shift` with one row `[B, 1, D]` each per batch entry.
@@ -34,15 +44,24 @@ public struct LayerNorm: Sendable {
 public struct RMSNorm: Sendable {
   let weight: Tensor
   let eps: Float
+  let adapters: [LayerUpdate]
 
   /// Reads `weight` `[dim]`.
   public init(_ weights: Weights, _ dim: Int, eps: Float) throws(WeightsError) {
     weight = try weights.tensor("weight", shape: [dim])
+    adapters = weights.adapters
     self.eps = eps
   }
 
   public func callAsFunction(_ x: Tensor) -> Tensor {
     Tensor.rmsNorm(x, weight: weight, eps: eps)
+  }
+
+  /// With the adapters' changes of the weight.
+  public func callAsFunction(_ x: Tensor, _ run: RunContext) -> Tensor {
+    adapters.reduce(self(x)) { result, update in
+      update.add(to: result, run) { Tensor.rmsNorm(x, weight: $0, eps: eps) }
+    }
   }
 }
 

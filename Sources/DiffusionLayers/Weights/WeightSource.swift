@@ -17,14 +17,14 @@ public protocol WeightSource: Sendable {
   func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight
   /// Rows `range` of a matrix of this shape as f32; a source over files reads no more than these.
   func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor
-  /// The low-rank updates of a module, such as `blocks.3.attn1.to_q`; empty for a plain model.
-  func adapters(for module: String) -> [LoRAPair]
+  /// The adapters' updates of a module, such as `blocks.3.attn1.to_q`; empty for a plain model.
+  func adapters(for module: String) -> [LayerUpdate]
 }
 
 extension WeightSource {
   public func file(of tensor: String) -> String { name }
   public func contains(_ tensor: String) -> Bool { shape(of: tensor) != nil }
-  public func adapters(for module: String) -> [LoRAPair] { [] }
+  public func adapters(for module: String) -> [LayerUpdate] { [] }
 
   public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
     Weight(try load(tensor, shape: shape))

@@ -46,8 +46,8 @@ public struct Weights: Sendable {
     try source.check(full(name), shape: shape)
   }
 
-  /// The low-rank updates of the module the cursor stands at.
-  public var adapters: [LoRAPair] { source.adapters(for: path) }
+  /// The adapters' updates of the module the cursor stands at.
+  public var adapters: [LayerUpdate] { source.adapters(for: path) }
 
   /// The file or folder behind the cursor, for messages.
   public var file: String { source.name }

@@ -31,8 +31,8 @@ struct WanAttention: Sendable {
   {
     let source = context ?? x
     let sourceRun = context == nil ? run : run.along(.none)
-    var query = split(normQ(toQ(x, run)))  // [B, L, H, D/H]
-    var key = split(normK(toK(source, sourceRun)))
+    var query = split(normQ(toQ(x, run), run))  // [B, L, H, D/H]
+    var key = split(normK(toK(source, sourceRun), sourceRun))
     let value = split(toV(source, sourceRun))
     if let rope {
       query = rope(query)
@@ -80,7 +80,7 @@ struct WanBlock: Sendable {
     try run.checkpoint()
 
     // cross-attention
-    x = x + attn2(norm2?(x) ?? x, context: context, run)
+    x = x + attn2(norm2?(x, run) ?? x, context: context, run)
 
     // feed-forward
     y = ffn(norm3(x, scale: part(4), shift: part(3)), run)
@@ -121,8 +121,7 @@ struct WanConditionEmbedder: Sendable {
 /// The Wan 2.1 text-to-video denoiser.
 public struct WanTransformer: Sendable {
   public let config: WanConfig
-  let patchEmbedding: Tensor
-  let patchBias: Tensor
+  let patchEmbedding: Linear
   let conditionEmbedder: WanConditionEmbedder
   let blocks: [WanBlock]
   let normOut: LayerNorm
@@ -134,11 +133,7 @@ public struct WanTransformer: Sendable {
     self.config = config
     let patch = config.patchSize
     let dim = config.dim
-    let volume = config.inChannels * patch[0] * patch[1] * patch[2]
-    // A convolution whose stride is its extent is a linear map of patches.
-    patchEmbedding = try weights["patch_embedding"].tensor("weight", shape: [dim, config.inChannels] + patch)
-      .reshaped([dim, volume])
-    patchBias = try weights["patch_embedding"].tensor("bias", shape: [dim])
+    patchEmbedding = try Linear(patches: weights["patch_embedding"], [config.inChannels] + patch, dim)
     conditionEmbedder = try WanConditionEmbedder(weights["condition_embedder"], config)
     var blocks: [WanBlock] = []
     for index in 0..<config.numLayers { blocks.append(try WanBlock(weights["blocks"][index], config)) }
@@ -159,7 +154,7 @@ public struct WanTransformer: Sendable {
     let rope = RotaryTable(
       headDim: config.attentionHeadDim, positions: run.positions ?? countedPositions(grid))
 
-    var x = Tensor.linear(patchify(latents, grid), weight: patchEmbedding, bias: patchBias)  // [B, L, D]
+    var x = patchEmbedding(patchify(latents, grid), run)  // [B, L, D]
     let (embedding, modulation, text) = conditionEmbedder(timesteps: timesteps, text: context, run)
     for block in blocks {
       x = try block(x, context: text, time: modulation, rope: rope, run)

@@ -90,12 +90,16 @@ struct ModelLoader {
 
   /// The backbone alone, for replays of denoiser calls: nothing else of the model is looked at.
   func loadBackbone() throws -> (WanConfig, ResidentSource) {
-    let (config, files): (WanConfig, ComponentFiles) =
-      switch try layout() {
-      case .diffusers(let layout): try layout.backbone()
-      case .original(let layout): try layout.configAndBackbone()
-      }
+    let (config, files) = try backboneFiles()
     return (config, try resident(files, "transformer", from: 0, to: 1))
+  }
+
+  /// The backbone's files, opened and not read.
+  func backboneFiles() throws -> (WanConfig, ComponentFiles) {
+    switch try layout() {
+    case .diffusers(let layout): try layout.backbone()
+    case .original(let layout): try layout.configAndBackbone()
+    }
   }
 
   /// The autoencoder alone.

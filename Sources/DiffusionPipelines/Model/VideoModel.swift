@@ -1,4 +1,4 @@
-import DiffusionLayers
+public import DiffusionLayers
 import DiffusionModels
 public import TensorCore
 
@@ -30,6 +30,11 @@ public struct VideoModel: Sendable {
     try ModelLoader(path, options: options, cancellation: cancellation, progress: progress).load()
   }
 
+  /// The backbone's tensors under diffusers' names, opened and not read, of any layout that `load` takes.
+  public static func backbone(of path: String) throws -> any WeightSource {
+    try ModelLoader(path).backboneFiles().1.source
+  }
+
   /// This model with other adapters (all of them; none restores the base). Base weights are shared, nothing
   /// is merged.
   /// - Throws: `LoRAError` or `WeightsError` naming file and tensor.
@@ -41,15 +46,17 @@ public struct VideoModel: Sendable {
       let match = try file.match(against: backbone, strict: request.strict)
       reports.append(
         AdapterReport(
-          path: request.path, role: request.role == "auto" ? file.metadata("role") ?? "auto" : request.role,
+          path: request.path, role: request.role == "auto" ? file.role ?? "auto" : request.role,
           dialect: match.report.dialect.name, rank: match.report.rank,
           effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
           totalKeys: match.report.totalKeys, unmatched: match.report.unmatched))
       matches.append(match)
     }
-    let source: any WeightSource = matches.isEmpty ? backbone : AdaptedSource(backbone, adapters: matches)
+    let source = AdaptedSource(backbone, adapters: matches)
+    let transformer = try WanTransformer(Weights(source), transformer.config)
+    try source.checkApplied()
     return VideoModel(
-      info: info, adapters: reports, transformer: try WanTransformer(Weights(source), transformer.config),
+      info: info, adapters: reports, transformer: transformer,
       codec: codec, text: text, scheduler: scheduler, coordinatePlanes: coordinatePlanes,
       memoryBudget: memoryBudget,
       backbone: backbone)

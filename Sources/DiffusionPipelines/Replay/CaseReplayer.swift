@@ -49,7 +49,9 @@ struct CaseReplayer {
       strengths.append([Float(scale)])
     }
     let source = AdaptedSource(backbone.source, adapters: matches)
-    return (try WanTransformer(Weights(source), backbone.config), RunContext(strengths: strengths))
+    let model = try WanTransformer(Weights(source), backbone.config)
+    try source.checkApplied()
+    return (model, RunContext(strengths: strengths))
   }
 
   /// The model, which cases of most kinds need.

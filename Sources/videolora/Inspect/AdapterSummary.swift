@@ -1,4 +1,5 @@
 import DiffusionLayers
+import DiffusionPipelines
 import Glibc
 import TensorCore
 
@@ -6,11 +7,15 @@ import TensorCore
 struct AdapterSummary {
   /// One adapted layer.
   struct Layer {
+    var component: LoRAComponent
     var module: String
     var rank: Int
     var scale: Float
-    /// scale times the Frobenius norm of B·A.
+    /// The Frobenius norm of the change of the weight: scale times that of B·A for a pair.
     var norm: Double
+
+    /// The path, with the component where it is not the denoiser.
+    var name: String { component == .denoiser ? module : "\(component.rawValue).\(module)" }
   }
 
   let path: String
@@ -23,44 +28,52 @@ struct AdapterSummary {
     let file = try LoRAFile(path: path)
     self.file = file
     layers = try file.layers.map { layer in
-      let pair = try file.load(layer)
-      return Layer(
-        module: layer.module, rank: layer.rank, scale: layer.scale,
-        norm: Double(layer.scale) * Self.norm(pair))
+      Layer(
+        component: layer.component, module: layer.module, rank: layer.rank, scale: layer.scale,
+        norm: Self.norm(try file.load(layer)))
     }
     match = try model.map { path in
-      let weights = try SafetensorsSource(try ModelDirectory(path), component: "transformer")
-      return try file.match(against: weights, strict: false).report
+      try file.match(against: try VideoModel.backbone(of: path), strict: false).report
     }
   }
 
+  /// The norm of a change of a weight; 0 where only the bias changes.
+  ///
   /// ‖BA‖ without the product: its square is tr((BᵀB)(AAᵀ)), two matrices of rank by rank.
-  static func norm(_ pair: LoRAPair) -> Double {
-    let (a, b) = (pair.down.array(), pair.up.array())
-    let rank = pair.rank
-    let (inputs, outputs) = (a.count / max(1, rank), b.count / max(1, rank))
-    var sum = 0.0
-    for i in 0..<rank {
-      for j in 0..<rank {
-        var (left, right) = (0.0, 0.0)
-        for o in 0..<outputs { left += Double(b[o * rank + i]) * Double(b[o * rank + j]) }
-        for k in 0..<inputs { right += Double(a[j * inputs + k]) * Double(a[i * inputs + k]) }
-        sum += left * right
-      }
+  static func norm(_ update: LayerUpdate) -> Double {
+    switch update.weight {
+    case .lowRank(let pair):
+      let up = pair.up.permuted([1, 0]).contiguous()
+      let left = Tensor.linear(up, weight: up).array()  // BᵀB
+      let right = Tensor.linear(pair.down, weight: pair.down).array()  // AAᵀ
+      let square = zip(left, right).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
+      return Double(pair.scale) * max(0, square).squareRoot()
+    case .full(let change):
+      return change.array().reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+    case nil: return 0
     }
-    return max(0, sum).squareRoot()
   }
 
-  private var role: String { file.metadata("role") ?? "auto" }
+  private var role: String { file.role ?? "auto" }
 
   /// Kinds of layers and how many of each, such as `attn1.to_q × 5`.
   private var targets: [(name: String, count: Int)] {
     var counts: [String: Int] = [:]
-    for layer in layers {
-      let parts = layer.module.split(separator: ".").drop { $0 == "blocks" || Int($0) != nil }
-      counts[parts.joined(separator: "."), default: 0] += 1
-    }
+    for layer in layers { counts[Self.kind(of: layer), default: 0] += 1 }
     return counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+  }
+
+  /// The path below the innermost numbered block, with what tells text encoders and motion modules apart.
+  private static func kind(of layer: Layer) -> String {
+    let parts = layer.module.split(separator: ".")
+    let lists = ["blocks", "layers", "attentions", "resnets", "downsamplers", "upsamplers", "motion_modules"]
+    let start = parts.indices.last { index in
+      index > 0 && Int(parts[index]) != nil && lists.contains { parts[index - 1].hasSuffix($0) }
+    }
+    let kind = start.map { parts[($0 + 1)...] } ?? parts[...]
+    let place = parts.contains("motion_modules") ? "motion." : ""
+    let component = layer.component == .denoiser ? "" : layer.component.rawValue + "."
+    return component + place + kind.joined(separator: ".")
   }
 
   func show(json: Bool) throws {
@@ -68,6 +81,7 @@ struct AdapterSummary {
     if json { return print(value(report)) }
     print("\(path): \(report.dialect.name)")
     print("role              \(role)")
+    print("family            \(file.family?.name ?? "unknown")")
     print("rank              \(report.ranks.map { "\($0)" }.joined(separator: ", "))")
     print("alpha rule        \(report.rules.map(\.name).joined(separator: ", "))")
     let range =
@@ -82,7 +96,7 @@ struct AdapterSummary {
       print("missing           \(list(match.untouched))")
     }
     var table = TextTable("layer", "rank", "scale", "norm of the update")
-    for layer in layers { table.add(layer.module, "\(layer.rank)", "\(layer.scale)", fixed(layer.norm, 4)) }
+    for layer in layers { table.add(layer.name, "\(layer.rank)", "\(layer.scale)", fixed(layer.norm, 4)) }
     print(table.text)
   }
 
@@ -95,7 +109,7 @@ struct AdapterSummary {
     func strings(_ list: [String]) -> JSONValue { .array(list.map { .string($0) }) }
     var object: JSONObject = [
       "kind": "adapter", "path": .string(path), "dialect": .string(report.dialect.rawValue),
-      "role": .string(role),
+      "role": .string(role), "family": file.family.map { .string($0.rawValue) } ?? .null,
       "ranks": .array(report.ranks.map { .integer($0) }),
       "alpha_rules": strings(report.rules.map(\.rawValue)),
       "effective_scale": .number(Double(report.effectiveScale)),
@@ -104,8 +118,8 @@ struct AdapterSummary {
       "layers": .array(
         layers.map {
           .object([
-            "module": .string($0.module), "rank": .integer($0.rank), "scale": .number(Double($0.scale)),
-            "norm": .number($0.norm),
+            "component": .string($0.component.rawValue), "module": .string($0.module),
+            "rank": .integer($0.rank), "scale": .number(Double($0.scale)), "norm": .number($0.norm),
           ])
         }),
     ]
