@@ -9,9 +9,6 @@ enum Console {
     line.withCString { _ = write(STDERR_FILENO, $0, strlen($0)) }
   }
 
-  /// Writes a line of information to stderr.
-  static func note(_ text: String) { error(text) }
-
   static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 }
 

@@ -7,6 +7,7 @@ final class ProgressLine: Sendable {
   private struct State {
     var lastDrawn = ContinuousClock.now - .seconds(1)
     var isShown = false
+    var announcement: String?
   }
 
   private let state = Mutex(State())
@@ -26,8 +27,12 @@ final class ProgressLine: Sendable {
     }
   }
 
+  /// A line for stderr, terminal or not, as soon as the first clip starts.
+  func announce(_ text: String) { state.withLock { $0.announcement = text } }
+
   /// Shows how far a clip has come.
   func show(_ progress: GenerationProgress, of clips: Int?) {
+    if let text = state.withLock({ $0.announcement.take() }) { Console.error(text) }
     let title = clips.map { "clip \(progress.clip + 1)/\($0)" } ?? "window \(progress.clip + 1)"
     let eta = progress.etaSeconds.map { ", ETA \(fixed($0, 0)) s" } ?? ""
     show(title, fraction: progress.fraction, note: "  step \(progress.step)/\(progress.steps)\(eta)")

@@ -63,7 +63,7 @@ struct Generate: ParsableCommand {
     let requests = try requests(noise)
     let model = try model.load(adapters.requests, cancellation: cancellation, progress: progress)
     let (frames, width, height) = try size(model.info)
-    Console.note(model.memoryForecast(frames: frames, width: width, height: height))
+    progress.announce(model.memoryForecast(frames: frames, width: width, height: height))
     guard let sink = try ClipFormat(output: output)?.open(output, rate: fps) else { return }
     let strengths = adapters.adapters.map { $0.curve.values(frames) }
     var stages = StageSeconds()

@@ -74,7 +74,7 @@ struct Transform: ParsableCommand {
         let frame = try source.frame(index, clip: clip)
         if size != (frame.width, frame.height) {
           size = (frame.width, frame.height)
-          Console.note(
+          progress.announce(
             model.memoryForecast(frames: stream.clipLength, width: frame.width, height: frame.height))
         }
         guard (16...8192).contains(frame.width), (16...8192).contains(frame.height) else {
