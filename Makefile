@@ -46,7 +46,7 @@ pipelines: build
 # One test at a time: some set process-wide things (SIMD level) or measure time.
 unit: packages
 	swift build -c release --build-tests
-	GST_REGISTRY=$(CURDIR)/.build/registry.bin G_DEBUG=fatal-criticals swift test -c release --skip-build --disable-xctest --no-parallel
+	GST_REGISTRY=$(CURDIR)/.build/registry.bin G_DEBUG=fatal-criticals timeout 1200 swift test -c release --skip-build --disable-xctest --no-parallel
 
 # Figures of docs/RESULTS.md; the scripts are in tools/results and need Python with numpy.
 results-windows: build

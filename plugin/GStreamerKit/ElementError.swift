@@ -12,7 +12,7 @@ public struct ElementError: Error, CustomStringConvertible {
 
   public let kind: Kind
   public let text: String
-  public let detail: String
+  public var detail: String
 
   public init(_ kind: Kind, _ text: String, detail: String = "") {
     self.kind = kind
@@ -59,11 +59,14 @@ extension ObjectHalf {
     message(GST_MESSAGE_WARNING, warning, file, function, line)
   }
 
-  /// Posts an INFO message; the error's text is the information.
+  /// Posts an INFO message; the error's text is the information, also as its detail, which is what gst-launch-1.0
+  /// prints of one.
   public final func postInfo(
     _ information: ElementError, file: StaticString = #fileID, function: StaticString = #function,
     line: Int32 = #line
   ) {
+    var information = information
+    information.detail = information.text
     message(GST_MESSAGE_INFO, information, file, function, line)
   }
 
