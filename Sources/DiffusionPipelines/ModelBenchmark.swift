@@ -12,6 +12,8 @@ public enum ModelBenchmark {
     /// The autoencoder's halves, all frames of a clip.
     case vaeEncode = "vae-encode"
     case vaeDecode = "vae-decode"
+    /// A prompt and its opposite through the text encoder.
+    case text
   }
 
   public struct Result: Sendable, Equatable {
@@ -92,6 +94,9 @@ public enum ModelBenchmark {
       }
     case .vaeDecode:
       return { _ = try model.codec.decode(latents, height: height, width: width, run) }
+    case .text:
+      let settings = SamplerSettings(prompt: "a person walks near the water at night", negativePrompt: "dark")
+      return { _ = try model.text.encode(settings, run) }
     case .clip:
       return {
         var stream = try VideoStream(model: model, clipLength: frames, overlap: 0)

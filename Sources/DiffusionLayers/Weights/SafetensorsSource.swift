@@ -113,6 +113,13 @@ public struct SafetensorsSource: WeightSource {
     fileOfTensor.reduce(0) { $0 + (files[$1.value].entries[$1.key]?.count ?? 0) }
   }
 
+  /// The number formats of the tensors, as far as they are floats.
+  public var dtypes: [DType] {
+    DType.allCases.filter { dtype in
+      fileOfTensor.contains { files[$0.value].entries[$0.key]?.dtype == dtype }
+    }
+  }
+
   /// Bytes of the tensors in the files.
   public var storedBytes: UInt64 {
     fileOfTensor.reduce(0) { $0 + UInt64(files[$1.value].entries[$1.key]?.range.count ?? 0) }

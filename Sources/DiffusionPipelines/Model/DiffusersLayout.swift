@@ -87,6 +87,7 @@ struct DiffusersLayout {
         T5Prompts(
           encoder: try T5Encoder(
             source: source, config: try T5Config(.object(try directory.json(json)), file: file)),
+          files: ComponentFiles(source),
           tokenizer: try SentencePieceTokenizer(directory), length: 512))
     default: return .none
     }

@@ -4,7 +4,7 @@ import DiffusionModels
 /// The files of one component under the names that its model asks for. Opened, not read.
 struct ComponentFiles: Sendable {
   let source: any WeightSource
-  private let files: [SafetensorsSource]
+  let files: [SafetensorsSource]
 
   /// - Parameter source: `files` under other names, where they need some.
   init(_ file: SafetensorsSource, as source: (any WeightSource)? = nil) {

@@ -140,7 +140,8 @@ struct OriginalLayout {
         else { continue }
         return .t5(
           T5Prompts(
-            encoder: try T5Encoder(source: source), tokenizer: try tokenizer(file, directory), length: 512))
+            encoder: try T5Encoder(source: source), files: ComponentFiles(source),
+            tokenizer: try tokenizer(file, directory), length: 512))
       }
     }
     return .none

@@ -8,6 +8,8 @@ import TensorCore
 /// system's file cache makes the next prompt fast where there is room.
 struct T5Prompts: Sendable {
   let encoder: T5Encoder
+  /// What the encoder reads from.
+  let files: ComponentFiles
   let tokenizer: SentencePieceTokenizer
   /// Places of a prompt's embeddings: `max_sequence_length`.
   let length: Int

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DiffusionLayers
+import DiffusionPipelines
 import Glibc
 
 /// Says what a model directory or an adapter file is.
@@ -20,8 +21,12 @@ struct Inspect: ParsableCommand {
   func run() throws {
     if isModel {
       guard model == nil else { throw CLIError("--model is for adapter files; '\(path)' is a model itself") }
-      try ModelSummary(path).show(json: json)
+      try ModelSummary.read(path).show(json: json)
     } else if let file = try? SafetensorsFile(path: adapterFile), !Self.looksLikeAdapter(file) {
+      if ModelSurvey.isModel(file.names) {
+        try ModelSummary.original(path).show(json: json)
+        return
+      }
       try TensorFileSummary(file).show(json: json)
     } else {
       try AdapterSummary(path, model: model).show(json: json)

@@ -1,4 +1,5 @@
 import DiffusionLayers
+import DiffusionPipelines
 import Glibc
 
 /// A model directory as its configs and headers describe it; no weight is read.
@@ -17,21 +18,29 @@ struct ModelSummary {
   let family: String
   let components: [Component]
 
-  init(_ path: String) throws {
-    self.path = path
+  /// - Throws: `WeightsError`, `ConfigError` or `PipelineError` when there is no model.
+  static func read(_ path: String) throws -> ModelSummary {
     let directory = try ModelDirectory(path)
-    guard directory.exists("model_index.json") else {
-      throw CLIError(
-        "'\(path)' has no model_index.json; name a directory in diffusers' layout, an adapter file or builtin:nano"
-      )
-    }
+    guard directory.exists("model_index.json") else { return try original(path) }
     let index = try directory.json("model_index.json")
-    pipeline = index["_class_name"]?.string ?? "unknown"
-    components = try index.keys.compactMap { key in
+    let components: [Component] = try index.keys.compactMap { key in
       guard let pair = index[key]?.array, pair.count == 2, let className = pair[1].string else { return nil }
       return try Self.component(key, className, directory)
     }
-    family = Self.family(components)
+    return ModelSummary(
+      path: path, pipeline: index["_class_name"]?.string ?? "unknown", family: family(components),
+      components: components)
+  }
+
+  /// Wan's own files: a folder, or the transformer's file.
+  static func original(_ path: String) throws -> ModelSummary {
+    ModelSummary(
+      path: path, pipeline: "Wan's own files", family: "wan",
+      components: try ModelSurvey(path).components.map { found in
+        Component(
+          name: found.name, className: found.className, files: [found.file],
+          dtypes: found.dtypes.map(\.safetensorsName), parameters: found.parameters, bytes: found.bytes)
+      })
   }
 
   private static func family(_ components: [Component]) -> String {
