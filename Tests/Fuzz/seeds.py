@@ -59,6 +59,16 @@ put("config", "defaults", "model_index.json\n" + json.dumps(json.load(open(f"{fi
 put("config", "flow", "scheduler/scheduler_config.json\n" + json.dumps({
     "_class_name": "UniPCMultistepScheduler", "flow_shift": 5.0, "use_flow_sigmas": True, "use_karras_sigmas": False, "shift_terminal": None}))
 
+import diffusers  # noqa: E402
+
+for name, options in {
+        "FlowMatchEulerDiscreteScheduler": {"shift": 3.0}, "UniPCMultistepScheduler": {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0},
+        "DPMSolverMultistepScheduler": {}, "EulerDiscreteScheduler": {}, "EulerAncestralDiscreteScheduler": {}, "DDIMScheduler": {"rescale_betas_zero_snr": True},
+        "LCMScheduler": {}, "CogVideoXDDIMScheduler": {}, "CogVideoXDPMScheduler": {"timestep_spacing": "trailing"}}.items():
+    put("scheduler", name, getattr(diffusers, name)(**options).to_json_string())
+put("scheduler", "lcm-flow", json.dumps({"_class_name": "FlowMatchLCMScheduler", "shift": 3.0, "num_train_timesteps": 1000}))
+put("scheduler", "unipc-noise", diffusers.UniPCMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction").to_json_string())
+
 layers = {"blocks.0.attn1.to_q": (32, 32), "blocks.0.attn2.to_k": (32, 32), "blocks.1.ffn.net.0.proj": (64, 32), "blocks.1.ffn.net.2": (32, 64)}
 
 
@@ -83,6 +93,7 @@ put("lora", "comfy", adapter("lora_down", "lora_up", "diffusion_model.", origina
 put("lora", "original", adapter("lora_A", "lora_B", "diffusion_model.", original, ("F16", 2)))
 put("lora", "rank1", adapter("lora_A.default", "lora_B.default", "base_model.model.", rank=1))
 
+torch.manual_seed(1)
 state = collections.OrderedDict(
     [(f"{k}", torch.arange(6).reshape(2, 3).to(d)) for k, d in enumerate((torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool))])
 base = torch.arange(16.)

@@ -19,8 +19,7 @@ extension FuzzTarget {
         "\"TagTable\"", "\"AutoencoderTiny\"", "\"coordinate_planes\"", "\"videolora\"", "\"clip_length\"",
         "\"overlap\"", "\"steps\"", "\"guidance_scale\"", "\"width\"", "[null,null]",
         "model_index.json\n", "transformer/config.json\n", "scheduler/scheduler_config.json\n"),
-    // The layers of the autoencoder, whose weights are no part of the input, are made anew for each one.
-    fixedBytes: { $0.starts(with: "vae/".utf8) ? 16 << 20 : FuzzRule.constant }
+    fixedBytes: fixedConfigBytes
   ) { bytes in
     let end = bytes.firstIndex(of: 10) ?? bytes.count
     let name = String(decoding: bytes[..<end], as: UTF8.self)
@@ -39,6 +38,11 @@ extension FuzzTarget {
       model, settings: SamplerSettings(steps: 2), frames: model.info.framesMultiple, width: max(16, side),
       height: max(16, side), stages: &stages)
     try require(frames.count == model.info.framesMultiple, "\(frames.count) frames")
+  }
+
+  /// The layers of the autoencoder, whose weights are no part of the input, are made anew for each one.
+  private static let fixedConfigBytes: @Sendable ([UInt8]) -> Int = { input in
+    input.starts(with: "vae/".utf8) ? 16 << 20 : FuzzRule.constant
   }
 
   private static func readAutoencoder(_ content: [UInt8]) throws {

@@ -31,7 +31,7 @@ public struct FuzzTarget: Sendable {
   }
 
   /// Every target. A new reader of files gets its own.
-  public static let all: [FuzzTarget] = [.safetensors, .index, .config, .lora, .pickle]
+  public static let all: [FuzzTarget] = [.safetensors, .index, .config, .scheduler, .lora, .pickle]
 
   /// Runs one input: whether it was accepted.
   /// - Throws: `FuzzFailure` when a promise is broken, among them that a refusal is a typed error of one printable
