@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import struct
+import tempfile
 import zipfile
+import sentencepiece
 import torch
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -39,6 +41,12 @@ put("safetensors", "many", tensors({f"{i:x}": ("U8", 1, []) for i in range(150)}
 put("safetensors", "metadata", tensors({}, {f"{i:x}": "" for i in range(800)}))
 put("safetensors", "none", tensors({}))
 
+for name in ("wan_tiny/transformer/diffusion_pytorch_model", "wan_tiny/text_encoder/model"):
+    with open(f"{fixtures}/{name}.safetensors", "rb") as f:
+        names = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    put("safetensors", name.split("/")[1], tensors({k: ("U8", 1, [1] * len(v["shape"])) for k, v in list(names.items())[-40:] if k != "__metadata__"}))
+    put("safetensors", "f16-" + name.split("/")[1], tensors({k: ("F16", 2, [min(s, 2) for s in v["shape"]]) for k, v in names.items() if "s.1." not in k and "block.1" not in k and k != "__metadata__"}))
+
 put("index", "good", json.dumps({"metadata": {"total_size": 16}, "weight_map": {"one.weight": "a.safetensors", "two.weight": "b.safetensors"}}))
 put("index", "absent", json.dumps({"weight_map": {"one.weight": "c.safetensors"}}))
 put("index", "outside", json.dumps({"weight_map": {"one.weight": "../a.safetensors"}}))
@@ -54,6 +62,8 @@ for path in sorted(glob.glob(f"{fixtures}/tag_model/**/*.json", recursive=True))
     put("config", name.replace("/", "-"), f"{name}\n{text}")
     put("config", "array-" + name.replace("/", "-"), f"{name}\n" + "[" + "0," * 3000 + "0]")
 put("config", "vae", "vae/config.json\n" + open(f"{here}/../../models/nano/vae/config.json").read())
+for name, path in {"text_encoder/t5.json": "wan_tiny/text_encoder", "vae/wan.json": "autoencoder_kl_wan/vae", "transformer/wan.json": "wan_tiny/transformer"}.items():
+    put("config", name.replace("/", "-"), f"{name}\n" + open(f"{fixtures}/{path}/config.json").read())
 put("config", "defaults", "model_index.json\n" + json.dumps(json.load(open(f"{fixtures}/tag_model/model_index.json")) | {
     "videolora": {"clip_length": 8, "overlap": 2, "steps": 4, "guidance_scale": 2.5, "width": 32, "height": 32}}))
 put("config", "flow", "scheduler/scheduler_config.json\n" + json.dumps({
@@ -69,7 +79,7 @@ for name, options in {
 put("scheduler", "lcm-flow", json.dumps({"_class_name": "FlowMatchLCMScheduler", "shift": 3.0, "num_train_timesteps": 1000}))
 put("scheduler", "unipc-noise", diffusers.UniPCMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction").to_json_string())
 
-layers = {"blocks.0.attn1.to_q": (32, 32), "blocks.0.attn2.to_k": (32, 32), "blocks.1.ffn.net.0.proj": (64, 32), "blocks.1.ffn.net.2": (32, 64)}
+layers = {"blocks.0.attn1.to_q": (32, 32), "blocks.0.attn2.to_k": (32, 32), "blocks.1.ffn.net.0.proj": (80, 32), "blocks.1.ffn.net.2": (32, 80)}
 
 
 def adapter(down, up, prefix="", rename=lambda x: x, alpha=None, metadata=None, rank=4):
@@ -113,3 +123,17 @@ put("pickle", "lists", b"\x80\x02" + b"]" * 4000 + b"a" * 3999 + b".")
 put("pickle", "appended", b"\x80\x02](" + b"]Na" * 3000 + b"e.")
 put("pickle", "memo", b"\x80\x04](" + b"N\x94" * 3000 + b"e.")
 put("pickle", "code", open(f"{fixtures}/pickles/code.pt", "rb").read())
+
+with tempfile.TemporaryDirectory() as folder:
+    with open(f"{folder}/text", "w") as f:
+        f.write("a red fox and the lazy dog sit under a tree\nthe quick brown fox jumps over the dog\n" * 20)
+    with open(f"{folder}/rules", "w") as f:
+        f.write("41\t61\nFB01\t66 69\n3000\t20\n")
+    forms = {"plain": {"normalization_rule_name": "identity"}, "bytes": {"normalization_rule_name": "identity", "byte_fallback": True, "vocab_size": 310},
+             "rules": {"normalization_rule_tsv": f"{folder}/rules"}, "bpe": {"model_type": "bpe", "normalization_rule_name": "identity"}}
+    for name, options in forms.items():
+        sentencepiece.SentencePieceTrainer.train(**{"input": f"{folder}/text", "model_prefix": f"{folder}/m", "vocab_size": 50, "pad_id": 0, "eos_id": 1, "unk_id": 2,
+                                                    "bos_id": -1, "hard_vocab_limit": False, "minloglevel": 2} | options)
+        put("tokenizer", name, open(f"{folder}/m.model", "rb").read())
+put("tokenizer", "fields", b"\x08\x00" * 3000)
+put("tokenizer", "pieces", b"\n\x03\n\x01a" * 1000)

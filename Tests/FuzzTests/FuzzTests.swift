@@ -5,6 +5,7 @@ import Testing
 @Suite struct FuzzTests {
   private static let counts = [
     "safetensors": 4000, "index": 3000, "config": 250, "scheduler": 1500, "lora": 3000, "pickle": 6000,
+    "tokenizer": 1000,
   ]
 
   @Test(arguments: FuzzTarget.all.map(\.name)) func survives(name: String) throws {
@@ -23,7 +24,7 @@ import Testing
 
   private func run(_ target: FuzzTarget, _ bytes: [UInt8]) throws -> Bool {
     let start = ContinuousClock.now
-    let isAccepted = try target.accepts(bytes)
+    let isAccepted = try target.refusal(of: bytes) == nil
     let seconds = (ContinuousClock.now - start) / .seconds(1)
     #expect(seconds < Double(FuzzRule.seconds), "\(seconds) s for \(bytes.count) bytes")
     return isAccepted

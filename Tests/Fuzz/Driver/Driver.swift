@@ -10,6 +10,8 @@ final class Driver {
   private var worstSingle = 0.0
   private var worstAlive = 0.0
   private var last: [UInt8] = []
+  /// Whether to say what became of each input, for looking at single ones.
+  private let isTalking = getenv("VIDEOLORA_FUZZ_TALK") != nil
 
   init() {
     let name = Driver.variable("VIDEOLORA_FUZZ_TARGET") ?? ""
@@ -28,14 +30,15 @@ final class Driver {
       fclose(file)
     }
     // Tables that are made once belong to no input.
-    _ = try? target.accepts(Array("{}".utf8))
-    for seed in FuzzTarget.seeds(of: target).prefix(8) { _ = try? target.accepts(seed) }
+    _ = try? target.refusal(of: Array("{}".utf8))
+    for seed in FuzzTarget.seeds(of: target) { _ = try? target.refusal(of: seed) }
   }
 
   func run(_ bytes: [UInt8]) {
     videolora_allocations_begin()
     do {
-      _ = try target.accepts(bytes)
+      let refusal = try target.refusal(of: bytes)
+      if isTalking { say(refusal ?? "accepted") }
     } catch {
       stop("\(error)")
     }
@@ -75,9 +78,13 @@ final class Driver {
     return result.count
   }
 
-  private func stop(_ reason: String) -> Never {
-    let line = "videolora-fuzz: \(target.name): \(reason)\n"
+  private func say(_ text: String) {
+    let line = "videolora-fuzz: \(target.name): \(text)\n"
     line.withCString { _ = write(STDERR_FILENO, $0, strlen($0)) }
+  }
+
+  private func stop(_ reason: String) -> Never {
+    say(reason)
     abort()
   }
 

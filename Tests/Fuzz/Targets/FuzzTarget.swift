@@ -31,15 +31,17 @@ public struct FuzzTarget: Sendable {
   }
 
   /// Every target. A new reader of files gets its own.
-  public static let all: [FuzzTarget] = [.safetensors, .index, .config, .scheduler, .lora, .pickle]
+  public static let all: [FuzzTarget] = [
+    .safetensors, .index, .config, .scheduler, .lora, .pickle, .tokenizer,
+  ]
 
-  /// Runs one input: whether it was accepted.
+  /// Runs one input: why it was refused, or nil when it was accepted.
   /// - Throws: `FuzzFailure` when a promise is broken, among them that a refusal is a typed error of one printable
   ///   line.
-  public func accepts(_ bytes: [UInt8]) throws(FuzzFailure) -> Bool {
+  public func refusal(of bytes: [UInt8]) throws(FuzzFailure) -> String? {
     do {
       try read(bytes)
-      return true
+      return nil
     } catch let failure as FuzzFailure {
       throw failure
     } catch {
@@ -50,7 +52,7 @@ public struct FuzzTarget: Sendable {
         throw FuzzFailure("an error that is not one printable line: \(text)")
       }
       guard text.utf8.count < 20_000 else { throw FuzzFailure("an error of \(text.utf8.count) bytes") }
-      return false
+      return text
     }
   }
 

@@ -2,7 +2,7 @@ import DiffusionLayers
 
 extension FuzzTarget {
   /// A file of torch.save. Bytes that are no archive are read a second time as the pickle inside of one, with
-  /// two storages beside it, so that mutations reach the pickle without breaking the archive.
+  /// eight storages beside it, so that mutations reach the pickle without breaking the archive.
   static let pickle = FuzzTarget(
     "pickle",
     words: texts(
@@ -50,7 +50,7 @@ extension FuzzTarget {
   /// A zip archive as torch.save lays it out around a pickle.
   private static func archive(_ pickle: [UInt8]) -> [UInt8] {
     let storage = (0..<64).map { UInt8($0) }
-    let files = [("a/data.pkl", pickle), ("a/data/0", storage), ("a/data/1", storage)]
+    let files = [("a/data.pkl", pickle)] + (0..<8).map { ("a/data/\($0)", storage) }
     func number(_ value: Int, _ width: Int) -> [UInt8] { Array(littleEndian(value)[..<width]) }
     var bytes: [UInt8] = []
     var directory: [UInt8] = []

@@ -1,8 +1,9 @@
 import DiffusionLayers
+import DiffusionModels
 import TensorCore
 
 extension FuzzTarget {
-  /// A whole safetensors file.
+  /// A whole safetensors file, which may be a model without a configuration.
   static let safetensors = FuzzTarget(
     "safetensors",
     words: jsonWords
@@ -12,7 +13,12 @@ extension FuzzTarget {
         "\"t\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]},"),
     repair: withHeaderLength
   ) { bytes in
-    try readEverything(try SafetensorsFile(source: .memory(name: "input", bytes: bytes)), size: bytes.count)
+    let file = try SafetensorsFile(source: .memory(name: "input", bytes: bytes))
+    try readEverything(file, size: bytes.count)
+    // Configurations that single files leave to their shapes.
+    let source = try SafetensorsSource(file)
+    _ = try? WanConfig(inferredFrom: source)
+    _ = try? T5Config(inferredFrom: Weights(source))
   }
 
   /// The index of a model in several files, beside two shards.
