@@ -101,6 +101,15 @@ put("lora", "header", adapter("lora_A", "lora_B", "transformer.", metadata={"lor
 put("lora", "kohya", adapter("lora_down", "lora_up", "lora_unet_", lambda m: original(m).replace(".", "_"), ("BF16", 2), {"ss_network_alpha": "4", "ss_network_dim": "4"}))
 put("lora", "comfy", adapter("lora_down", "lora_up", "diffusion_model.", original))
 put("lora", "original", adapter("lora_A", "lora_B", "diffusion_model.", original, ("F16", 2)))
+put("lora", "deltas", open(f"{fixtures}/sd15_loras/deltas.safetensors", "rb").read())
+put("lora", "diffs", tensors({"diffusion_model.blocks.0.self_attn.q.diff": ("F32", 4, [32, 32]), "diffusion_model.blocks.0.self_attn.q.diff_b": ("F32", 4, [32]),
+                              "diffusion_model.blocks.0.self_attn.norm_q.diff": ("F32", 4, [32]), "diffusion_model.blocks.0.ffn.0.lora_up.weight": ("F32", 4, [80, 1]),
+                              "diffusion_model.blocks.0.ffn.0.lora_down.weight": ("F32", 4, [1, 32]), "diffusion_model.blocks.0.ffn.0.diff_b": ("F32", 4, [80])}))
+for path in sorted(glob.glob(f"{fixtures}/sd15_loras/*.safetensors")):
+    with open(path, "rb") as f:
+        names = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    meta = names.pop("__metadata__", None)
+    put("lora", "names-" + os.path.basename(path)[:-12], tensors({k: ("F16", 2, [min(s, 2) for s in v["shape"]]) for k, v in list(names.items())[:30]}, meta))
 put("lora", "rank1", adapter("lora_A.default", "lora_B.default", "base_model.model.", rank=1))
 
 torch.manual_seed(1)

@@ -55,14 +55,33 @@ extension FuzzTarget {
   ) { bytes in
     let file = try LoRAFile(source: .memory(name: "input", bytes: bytes))
     _ = file.report
+    // Writing it in another naming and reading that again.
+    let dialects = LoRADialect.allCases
+    let path = Scratch.folder + "/merged.safetensors"
+    do {
+      _ = try LoRAMerge.sum(
+        [(file, 0.5), (file, 0.25)], as: dialects[bytes.count % dialects.count], path: path)
+      _ = try LoRAFile(path: path).report
+    } catch let error as LoRAError {
+      try require(!error.description.isEmpty, "a refusal without a reason")
+    }
     for isStrict in [false, true] {
       let match = try file.match(against: smallModel, strict: isStrict)
-      for (module, pair) in match.pairs {
-        try require(
-          smallModel.shape(of: module + ".weight") != nil, "a pair for '\(module)', which is not there")
-        try require(pair.scale.isFinite, "the scale of '\(module)' is \(pair.scale)")
+      try require(!match.updates.isEmpty, "a match without updates")
+      for (module, update) in match.updates {
+        guard let shape = smallModel.shape(of: module + ".weight") else {
+          throw FuzzFailure("an update of '\(module)', which is not there")
+        }
+        switch update.weight {
+        case .lowRank(let pair):
+          try require(pair.scale.isFinite, "the scale of '\(module)' is \(pair.scale)")
+          try require(
+            pair.down.shape[1] * pair.up.shape[0] == shape.reduce(1, *),
+            "the update of '\(module)' does not fit")
+        case .full(let change): try require(change.shape == shape, "the update of '\(module)' does not fit")
+        case nil: break
+        }
       }
-      try require(!match.pairs.isEmpty, "a match without pairs")
     }
   }
 
