@@ -6,7 +6,7 @@ RELEASE := $(STATIC)/release
 SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib -Xswiftc -use-ld=lld
 PREFIX ?= /usr/local
 
-.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows soak clean
+.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -55,6 +55,11 @@ results-windows: build
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build
 	GST_PLUGIN_PATH=$(CURDIR)/$(RELEASE) SWIFT_TEST_FLAGS="-c release" plugin/soak.sh 200
+
+# Minutes of fuzzing for each reader of files; what it has learnt stays in .build-fuzz, so it goes on where it was.
+MINUTES ?= 10
+fuzz: packages
+	Tests/Fuzz/fuzz.sh $(MINUTES)
 
 clean:
 	rm -rf .build .build-static out

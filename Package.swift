@@ -24,6 +24,17 @@ let pluginLinkerSettings: [LinkerSetting] =
     ])
   ] : []
 
+/// With VIDEOLORA_FUZZ set (`make fuzz`) the fuzzing tool exists, which must be built with -sanitize=fuzzer.
+let fuzzTargets: [Target] =
+  Context.environment["VIDEOLORA_FUZZ"] == nil
+  ? []
+  : [
+    .target(name: "CAllocationCounter", path: "Tests/Fuzz/AllocationCounter"),
+    .executableTarget(
+      name: "videolora-fuzz", dependencies: ["CAllocationCounter", "FuzzTargets"], path: "Tests/Fuzz/Driver",
+      swiftSettings: settings),
+  ]
+
 let package = Package(
   name: "VideoLoRA",
   products: [
@@ -102,6 +113,11 @@ let package = Package(
         "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "TestSupport",
       ],
       swiftSettings: settings),
+    .target(
+      name: "FuzzTargets",
+      dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines"],
+      path: "Tests/Fuzz/Targets", swiftSettings: settings),
+    .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: settings),
     .testTarget(
       name: "CLITests", dependencies: ["TensorCore", "DiffusionLayers", "TestSupport", "videolora"],
       swiftSettings: settings
@@ -110,7 +126,7 @@ let package = Package(
       name: "GstVideoLoRATests",
       dependencies: ["CGStreamer", "CGStreamerCheck", "GStreamerKit", "GstVideoLoRA", "TestSupport"],
       path: "plugin/Tests", swiftSettings: settings),
-  ],
+  ] + fuzzTargets,
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu17,
   cxxLanguageStandard: .cxx17

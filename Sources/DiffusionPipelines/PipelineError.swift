@@ -1,3 +1,5 @@
+import DiffusionLayers
+
 /// Why a model cannot be loaded or a run cannot go on: a sentence that names the cause and the remedy.
 public enum PipelineError: Error, Equatable, CustomStringConvertible {
   case unsupported(what: String, remedy: String)
@@ -10,7 +12,9 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
   case notFinite(step: Int, steps: Int)
   case noise(expected: [Int], found: [Int])
 
-  public var description: String {
+  public var description: String { sentence.printable }
+
+  private var sentence: String {
     switch self {
     case .unsupported(let what, let remedy): "\(what) is not supported; \(remedy)"
     case .missingComponent(let model, let component):

@@ -14,8 +14,8 @@ struct VideoLoRACommand: ParsableCommand {
       """,
     version: Version.current,
     subcommands: [
-      Doctor.self, Inspect.self, Generate.self, Transform.self, LoRACommand.self, ReplayCommand.self,
-      Bench.self,
+      Doctor.self, Inspect.self, Import.self, Generate.self, Transform.self, LoRACommand.self,
+      ReplayCommand.self, Bench.self,
     ])
 }
 

@@ -57,7 +57,8 @@ public enum ForeignFormat: String, Sendable, CaseIterable {
   public var remedy: String {
     switch self {
     case .torchZip, .torchPickle:
-      "pickle files can run code and are refused: save the weights as .safetensors instead"
+      "pickle files can run code and are refused: convert it with "
+        + "`videolora import FILE --output FILE.safetensors`"
     case .zip, .gzip: "unpack it first"
     case .gitLFSPointer: "fetch the file itself with `git lfs pull`"
     case .html: "the download was a login or error page: download the file again"

@@ -8,6 +8,7 @@ public struct SafetensorsWriter {
   private enum Data {
     case floats(Tensor)
     case raw([UInt8])
+    case streamed((inout AtomicFile) throws(WeightsError) -> Void)
   }
 
   private struct Item {
@@ -45,6 +46,17 @@ public struct SafetensorsWriter {
     add(name, bytes: bytes, dtype: .int64, shape: shape)
   }
 
+  /// Adds a tensor whose bytes `write` appends while the file is written; their number must fit the shape.
+  mutating func add(
+    _ name: String, dtype: DType, shape: [Int],
+    write: @escaping (inout AtomicFile) throws(WeightsError) -> Void
+  ) {
+    items.append(
+      Item(
+        name: name, dtype: dtype, shape: shape, bytes: shape.reduce(dtype.byteSize, *), data: .streamed(write)
+      ))
+  }
+
   /// Adds or replaces an entry of the header's metadata.
   public mutating func setMetadata(_ key: String, _ value: String) {
     metadata.removeAll { $0.0 == key }
@@ -62,6 +74,7 @@ public struct SafetensorsWriter {
     for item in order {
       switch item.data {
       case .raw(let bytes): try file.write(bytes)
+      case .streamed(let write): try write(&file)
       case .floats(let tensor): try Self.write(tensor, to: &file)
       }
     }

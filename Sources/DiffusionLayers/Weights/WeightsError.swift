@@ -162,7 +162,7 @@ extension WeightsError: CustomStringConvertible {
 
 extension String {
   /// The text with control characters, which names from files may hold, made visible.
-  var printable: String {
+  package var printable: String {
     guard unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else { return self }
     return unicodeScalars.reduce(into: "") { result, scalar in
       if scalar.properties.generalCategory == .control {

@@ -12,7 +12,7 @@ public struct ConfigError: Error, Equatable, CustomStringConvertible {
     self.reason = reason
   }
 
-  public var description: String { "'\(file)': '\(key)' \(reason)" }
+  public var description: String { "'\(file)': '\(key)' \(reason)".printable }
 }
 
 /// Reads a configuration and checks every value against the range that the code can handle.
@@ -40,7 +40,9 @@ public struct ConfigReader: Sendable {
   public func expect(_ key: String, _ value: String, allowMissing: Bool = false) throws(ConfigError) {
     if allowMissing && isNull(key) { return }
     let found = try string(key)
-    guard found == value else { throw invalid(key, "is \"\(found)\"; only \"\(value)\" is supported") }
+    guard found == value else {
+      throw invalid(key, "is \"\(found.prefix(64))\"; only \"\(value)\" is supported")
+    }
   }
 
   public func string(_ key: String) throws(ConfigError) -> String {

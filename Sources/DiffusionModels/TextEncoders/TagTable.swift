@@ -19,7 +19,9 @@ public struct TagTable: Sendable {
     case unknownWord(String, known: [String])
     case tooManyWords(Int, limit: Int)
 
-    public var description: String {
+    public var description: String { sentence.printable }
+
+    private var sentence: String {
       switch self {
       case .unknownWord(let word, let known):
         "the prompt has the word '\(word.prefix(40))', which this model does not know; it knows: \(known.joined(separator: " "))"

@@ -40,7 +40,7 @@ public struct NoiseSchedule: Sendable, Equatable {
     betaEnd: Double = 0.02, betaSchedule: BetaSchedule = .linear, snrShift: Double = 1
   ) throws(ConfigError) {
     let reader = try ConfigReader(json, file: file)
-    let count = try reader.integer("num_train_timesteps", in: 2...100_000, default: 1000)
+    let count = try reader.integer("num_train_timesteps", in: 2...10_000, default: 1000)
     let start = try reader.positive("beta_start", atMost: 1, default: betaStart)
     let end = try reader.positive("beta_end", atMost: 1, default: betaEnd)
     let schedule = try reader.choice("beta_schedule", default: betaSchedule)
