@@ -177,7 +177,8 @@ import Testing
     ["generate", "--prompt", "zebra", "--output", "/tmp/x.safetensors"],
     ["generate", "--prompt", "", "--lora", "/nonexistent.safetensors=1", "--output", "/tmp/x.safetensors"],
     ["transform", "--input", "/nonexistent.y4m", "--output", "/tmp/x.y4m"],
-    ["inspect", "/nonexistent"],
+    ["inspect", "/nonexistent"], ["inspect", Fixture.path("pickles/zip.pt")],
+    ["import", Fixture.path("pickles/code.pt"), "--output", "/tmp/x.safetensors"],
     ["generate", "--prompt", "", "--memory-budget", "1000", "--output", "/tmp/x.safetensors"],
   ])
   func failuresAreOneLine(_ arguments: [String]) throws {
@@ -188,7 +189,18 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: "/tmp/x.safetensors"))
   }
 
+  @Test func importsCheckpoints() throws {
+    try inFolder { folder in
+      let path = folder + "/out.safetensors"
+      let result = try run(["import", Fixture.path("pickles/wrapped.ckpt"), "--output", path])
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.output.contains("7 tensors") && result.output.contains("left out: optimizer"))
+      #expect(try SafetensorsFile(path: path).metadata("epoch") == "7")
+    }
+  }
+
   @Test func wrongUsageIsTwo() throws {
+    #expect(try run(["import", Fixture.path("pickles/zip.pt"), "--output", "/tmp/x.ckpt"]).status == 2)
     #expect(try run(["generate"]).status == 2)
     #expect(try run(["nonsense"]).status == 2)
     #expect(
