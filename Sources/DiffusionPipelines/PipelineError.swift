@@ -7,7 +7,7 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
   case overBudget(needed: UInt64, budget: UInt64, what: String)
   case overMemory(needed: UInt64, available: UInt64, what: String)
   case embeddings(file: String, reason: String)
-  case noTextEncoder(model: String)
+  case noTextEncoder(model: String, reason: String)
   case option(name: String, value: String, reason: String)
   case notFinite(step: Int, steps: Int)
   case noise(expected: [Int], found: [Int])
@@ -18,17 +18,17 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .unsupported(let what, let remedy): "\(what) is not supported; \(remedy)"
     case .missingComponent(let model, let component):
-      "'\(model)' has no \(component); model= needs a directory in diffusers layout (model_index.json and one "
-        + "folder per component) or a builtin name"
+      "'\(model)' has no \(component); model= takes a directory in diffusers layout (model_index.json and one "
+        + "folder per component), Wan's own files, or a builtin name"
     case .overBudget(let needed, let budget, let what):
-      "\(what) needs \(Self.mebibytes(needed)) MiB and memory-budget allows \(Self.mebibytes(budget)) MiB; raise "
+      "\(what) needs \(Self.mebibytes(needed)) MiB and memory-budget allows \(budget >> 20) MiB; raise "
         + "memory-budget, or lower clip-length or the picture size"
     case .overMemory(let needed, let available, let what):
-      "\(what) needs \(Self.mebibytes(needed)) MiB and this machine has \(Self.mebibytes(available)) MiB; lower "
+      "\(what) needs \(Self.mebibytes(needed)) MiB and this machine has \(available >> 20) MiB; lower "
         + "clip-length or the picture size"
     case .embeddings(let file, let reason): "prompt-embeds '\(file)': \(reason)"
-    case .noTextEncoder(let model):
-      "'\(model)' has no text encoder that can be used here; set prompt-embeds to a file of precomputed embeddings"
+    case .noTextEncoder(let model, let reason):
+      "'\(model)' cannot encode prompts: \(reason); or set prompt-embeds to a file of precomputed embeddings"
     case .option(let name, let value, let reason): "\(name)=\(value) \(reason)"
     case .notFinite(let step, let steps):
       "the model gave a value that is not finite in step \(step) of \(steps); its weights or an adapter are damaged, "
@@ -38,5 +38,6 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
     }
   }
 
-  private static func mebibytes(_ bytes: UInt64) -> UInt64 { (bytes + (1 << 20) - 1) >> 20 }
+  /// Rounded up, without a sum that could overflow: `bytes` may be what a user set.
+  static func mebibytes(_ bytes: UInt64) -> UInt64 { bytes >> 20 + (bytes % (1 << 20) == 0 ? 0 : 1) }
 }

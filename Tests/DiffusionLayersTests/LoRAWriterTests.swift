@@ -198,6 +198,28 @@ import Testing
     #expect(error?.description.contains("[9, 9] and that of the files before it [6, 4]") == true)
   }
 
+  @Test func mergeRefusesAdaptersOfDifferentModels() throws {
+    let folder = TemporaryFolder()
+    func file(_ module: String) throws -> LoRAFile {
+      var writer = SafetensorsWriter()
+      writer.add("\(module).lora_A.weight", Tensor.zeros([1, 4]))
+      writer.add("\(module).lora_B.weight", Tensor.zeros([4, 1]))
+      return try Self.write(writer, folder, module)
+    }
+    let wan = try file("blocks.0.attn1.to_q")
+    let style = try file("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q")
+    let motion = try file("unet.down_blocks.0.motion_modules.0.transformer_blocks.0.attn1.to_q")
+    let path = folder.path + "/sum.safetensors"
+    let error = #expect(throws: LoRAError.self) {
+      try LoRAMerge.sum([(wan, 1), (style, 1)], as: .diffusers, path: path)
+    }
+    #expect(error?.description.contains("is made for Wan and") == true)
+    #expect(error?.description.contains("for Stable Diffusion") == true)
+    // Motion modules stand between the layers of Stable Diffusion; a file at strength 0 is not looked at.
+    _ = try LoRAMerge.sum([(style, 1), (motion, 1), (wan, 0)], as: .diffusers, path: path)
+    #expect(try LoRAFile(path: path).layers.count == 2)
+  }
+
   /// Pairs, whole differences and biases of one layer add up to one whole difference.
   @Test func mergeMixesPairsAndDifferences() throws {
     let folder = TemporaryFolder()

@@ -96,11 +96,11 @@ import Testing
     #expect(direct == through)
   }
 
-  @Test func readsShardsThroughTheIndex() throws {
+  @Test(arguments: ["", ".fp16", ".bf16"]) func readsShardsThroughTheIndex(_ variant: String) throws {
     let folder = TemporaryFolder()
     try folder.write(try file([("a", Tensor([1], shape: [1]))]), to: "transformer/s-1.safetensors")
     try folder.write(try file([("b", Tensor([2, 3], shape: [2]))]), to: "transformer/s-2.safetensors")
-    let index = "transformer/diffusion_pytorch_model.safetensors.index.json"
+    let index = "transformer/diffusion_pytorch_model.safetensors.index\(variant).json"
     try folder.write(#"{"weight_map": {"a": "s-1.safetensors", "b": "s-2.safetensors"}}"#, to: index)
     let source = try SafetensorsSource(try ModelDirectory(folder.path), component: "transformer")
     #expect(source.names == ["a", "b"])
@@ -139,6 +139,10 @@ import Testing
     let directory = try ModelDirectory(folder.path)
     let missing = #expect(throws: WeightsError.self) { try SafetensorsSource(directory, component: "vae") }
     #expect(missing == .notFound(file: "\(folder.path)/vae/diffusion_pytorch_model.safetensors"))
+    let text = #expect(throws: WeightsError.self) {
+      try SafetensorsSource(directory, component: "text_encoder")
+    }
+    #expect(text == .notFound(file: "\(folder.path)/text_encoder/model.safetensors"))
     let pickle = try folder.write("PK", to: "vae/diffusion_pytorch_model.bin")
     #expect(throws: WeightsError.foreign(file: pickle, format: .torchPickle)) {
       try SafetensorsSource(directory, component: "vae")

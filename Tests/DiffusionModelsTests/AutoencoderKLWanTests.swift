@@ -211,6 +211,7 @@ import Testing
     #expect(error { $0["encoder.conv1.weight"] = Tensor.zeros([4]) }.contains("encoder.conv1.weight"))
     #expect(error { $0["encoder.downsamples.1.residual.2.weight"] = nil }.contains("encoder.downsamples.1'"))
     #expect(error { $0["encoder.downsamples.99.to_qkv.weight"] = Tensor.zeros([1]) }.contains("downsamples"))
+    #expect(error { $0["encoder.downsamples."] = Tensor.zeros([1]) }.contains("downsamples"))
     #expect(error { $0 = [:] }.contains("encoder.conv1.weight"))
   }
 

@@ -33,6 +33,43 @@ import Testing
     #expect(try Self.frames(folders.comfy + "/diffusion_models/wan_t2v.safetensors") == expected)
   }
 
+  /// A transformer's file inside a folder of diffusers finds the other components, whose weights may be shards.
+  @Test func aTransformerOfDiffusersFindsTheRest() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let (text, transformer) = (folders.diffusers + "/text_encoder", folders.diffusers + "/transformer")
+    // Folders of their own: what stands beside a linked one is found nowhere.
+    for (folder, name) in [(text, "text_encoder"), (transformer, "transformer")] {
+      unlink(folder)
+      mkdir(folder, 0o755)
+      symlink(Fixture.path("wan_tiny/\(name)/config.json"), folder + "/config.json")
+    }
+    defer {
+      for folder in [text, transformer] {
+        for name in (try? ModelDirectory(folder))?.files(endingWith: "") ?? [] { unlink("\(folder)/\(name)") }
+        rmdir(folder)
+      }
+    }
+    let weights = "diffusion_pytorch_model.safetensors"
+    symlink(Fixture.path("wan_tiny/transformer/\(weights)"), "\(transformer)/\(weights)")
+    let whole = try SafetensorsFile(path: Fixture.path("wan_tiny/text_encoder/model.safetensors"))
+    var map: [String] = []
+    for (index, names) in [whole.names.prefix(5), whole.names.dropFirst(5)].enumerated() {
+      var writer = SafetensorsWriter()
+      for name in names {
+        guard let entry = whole.entries[name] else { continue }
+        writer.add(name, bytes: try whole.bytes(name), dtype: entry.dtype, shape: entry.shape)
+        map.append("\"\(name)\": \"model-\(index).safetensors\"")
+      }
+      try writer.write(to: "\(text)/model-\(index).safetensors")
+    }
+    try ModelFolders.write(
+      text + "/model.safetensors.index.json", "{\"weight_map\": {\(map.joined(separator: ", "))}}")
+    let expected = try Self.frames(folders.diffusers)
+    #expect(try Self.frames("\(transformer)/\(weights)") == expected)
+    #expect(try Self.frames(transformer) == expected)
+  }
+
   @Test func aPromptAndItsEmbeddingsGiveTheSameFrames() throws {
     let folders = try ModelFolders()
     defer { folders.remove() }
@@ -90,6 +127,62 @@ import Testing
       folders.diffusers, options: LoadOptions(memoryBudget: weights + (whole - weights) / 2))
     #expect(tiled.predictedBytes(frames: 5, width: 256, height: 256) < whole)
     #expect(tiled.memoryForecast(frames: 5, width: 256, height: 256).contains("tiles"))
+    // The largest number a user can set.
+    let free = try VideoModel.load(folders.diffusers, options: LoadOptions(memoryBudget: .max))
+    let forecast = free.memoryForecast(frames: 5, width: 256, height: 256)
+    #expect(forecast.contains("memory-budget 17592186044416 MiB"))
+    let error = PipelineError.overBudget(needed: (1 << 20) - 1, budget: (1 << 20) - 2, what: "it")
+    #expect("\(error)".contains("needs 1 MiB and memory-budget allows 0 MiB"))
+  }
+
+  @Test func embeddingsDoWithoutATextEncoder() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let embeddings = folders.root + "/comfy/embeddings.safetensors"
+    var writer = SafetensorsWriter()
+    let width = try #require(
+      try ModelDirectory(folders.diffusers).json("transformer/config.json")["text_dim"]?.int)
+    writer.add("prompt_embeds", Tensor.zeros([1, 8, width]))
+    try writer.write(to: embeddings)
+    var given = Self.settings
+    given.promptEmbeds = embeddings
+    func expect(_ reason: String, _ path: String) throws {
+      let model = try VideoModel.load(path)
+      var stages = StageSeconds()
+      let error = #expect(throws: PipelineError.self) {
+        try TextToVideo.run(
+          model, settings: Self.settings, frames: 1, width: 16, height: 16, stages: &stages)
+      }
+      let message = error.map { "\($0)" } ?? ""
+      #expect(message.contains(reason) && message.contains("prompt-embeds"), "\(message)")
+      let frames = try TextToVideo.run(
+        model, settings: given, frames: 1, width: 16, height: 16, stages: &stages)
+      #expect(frames.count == 1)
+    }
+    let text = folders.diffusers + "/text_encoder"
+    unlink(text)
+    try expect("text_encoder/config.json' does not exist", folders.diffusers)
+    // What is left when only the large files were not downloaded.
+    mkdir(text, 0o755)
+    symlink(Fixture.path("wan_tiny/text_encoder/config.json"), text + "/config.json")
+    try expect("text_encoder/model.safetensors' does not exist", folders.diffusers)
+    try ModelFolders.write(
+      text + "/model.safetensors.index.json", #"{"weight_map": {"shared.weight": "a.safetensors"}}"#)
+    try expect("the shard 'a.safetensors'", folders.diffusers)
+    unlink(text + "/model.safetensors.index.json")
+    symlink(Fixture.path("wan_tiny/text_encoder/model.safetensors"), text + "/model.safetensors")
+    unlink(folders.diffusers + "/tokenizer")
+    try expect("'spiece.model' is missing", folders.diffusers)
+    for name in ["config.json", "model.safetensors"] { unlink("\(text)/\(name)") }
+    rmdir(text)
+
+    let piece = folders.original + "/google/umt5-xxl/spiece.model"
+    unlink(piece)
+    try expect("umt5.safetensors' has no tokenizer", folders.original)
+    unlink(folders.original + "/umt5.safetensors")
+    try expect("no UMT5 encoder", folders.original)
+    symlink(Fixture.path("README.md"), folders.original + "/models_t5_umt5-xxl-enc-bf16.pth")
+    try expect("models_t5_umt5-xxl-enc-bf16.pth", folders.original)
   }
 
   @Test func otherCheckpointsAreNamed() throws {
@@ -101,6 +194,18 @@ import Testing
         return ""
       } catch { return "\(error)" }
     }
+    // A configuration of fewer layers than the weights have.
+    let (folder, config) = (folders.diffusers + "/transformer", Fixture.path("wan_tiny/transformer"))
+    var json = try ModelDirectory(config).json("config.json")
+    json["num_layers"] = .integer(1)
+    unlink(folder)
+    mkdir(folder, 0o755)
+    let weights = "diffusion_pytorch_model.safetensors"
+    symlink("\(config)/\(weights)", "\(folder)/\(weights)")
+    try ModelFolders.write(folder + "/config.json", JSONValue.object(json).serialized())
+    #expect(message(folders.diffusers).contains("'num_layers' is 1, and the weights hold more"))
+    for name in [weights, "config.json"] { unlink("\(folder)/\(name)") }
+    rmdir(folder)
     // Two transformers in one folder.
     symlink(
       folders.original + "/wan_transformer.safetensors", folders.original + "/another.safetensors")

@@ -16,6 +16,14 @@ public enum LoRAFamily: String, Sendable, CaseIterable {
   }
 }
 
+extension LoRAFamily {
+  /// Whether layers of both families stand in one model: AnimateDiff adds its own to those of Stable Diffusion.
+  func sharesPipeline(with other: LoRAFamily) -> Bool {
+    let unets: Set<LoRAFamily> = [.stableDiffusion, .animateDiff]
+    return self == other || unets.isSuperset(of: [self, other])
+  }
+}
+
 /// The part of a pipeline that a layer belongs to.
 public enum LoRAComponent: String, Sendable, CaseIterable {
   case denoiser

@@ -5,13 +5,19 @@ public enum LoRAMerge {
   /// Writes the sum of the files' updates, each times its strength, as one adapter: the ranks stand side by side,
   /// so the result is the sum itself and no approximation.
   /// - Returns: sentences about what the scheme could not hold as it was.
-  /// - Throws: `LoRAError.conversion` when the files are made for models of other widths.
+  /// - Throws: `LoRAError.conversion` when the files are made for other models or for models of other widths.
   public static func sum(
     _ parts: [(file: LoRAFile, strength: Float)], as dialect: LoRADialect, path: String
   ) throws(LoRAError) -> [String] {
     var result = AdapterContents()
     var places: [String: Int] = [:]
+    var (first, family): (String, LoRAFamily?) = ("", nil)
     for (file, strength) in parts where strength != 0 {
+      if let other = file.family, let family, !other.sharesPipeline(with: family) {
+        throw .conversion(
+          file: path, reason: "'\(first)' is made for \(family.name) and '\(file.name)' for \(other.name)")
+      }
+      if family == nil { (first, family) = (file.name, file.family) }
       for layer in try AdapterContents(file).layers {
         let scaled = weighted(layer, strength)
         let key = "\(layer.component.rawValue) \(layer.module)"
@@ -23,13 +29,13 @@ public enum LoRAMerge {
         result.layers[place] = try sum(result.layers[place], scaled, file.name)
       }
     }
-    guard !result.layers.isEmpty, let first = parts.first else {
+    guard !result.layers.isEmpty, let start = parts.first else {
       throw .conversion(file: path, reason: "every strength is 0, so nothing is left to write")
     }
     result.layers = result.layers.map(compact)
     let sources = parts.map { "\($0.file.name)=\($0.strength)" }.joined(separator: " ")
     result.metadata = [("merged_from", sources)]
-    return try LoRAWriter.write(result, as: dialect, path: path, for: first.file.name)
+    return try LoRAWriter.write(result, as: dialect, path: path, for: start.file.name)
   }
 
   /// A layer whose factor and strength are part of its tensors.

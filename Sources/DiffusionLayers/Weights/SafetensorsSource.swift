@@ -22,18 +22,19 @@ public struct SafetensorsSource: WeightSource {
   }
 
   /// The weights of a component, such as `transformer`: `<name>.safetensors.index.json` and its shards if
-  /// there is an index, else the single file, under diffusers' or transformers' name.
+  /// there is an index, else the single file, under diffusers' or transformers' name, or else their variants for
+  /// half precision.
   public init(
     _ directory: ModelDirectory, component: String, checkFinite: Bool = true, memoryBudget: UInt64 = 0
   ) throws(WeightsError) {
     let prefix = component.isEmpty ? "" : component + "/"
     for stem in ["diffusion_pytorch_model", "model"] {
-      let index = "\(prefix)\(stem).safetensors.index.json"
-      if directory.exists(index) {
-        try self.init(directory, index: index, checkFinite: checkFinite, memoryBudget: memoryBudget)
-        return
-      }
       for variant in ["", ".fp16", ".bf16"] {
+        let index = "\(prefix)\(stem).safetensors.index\(variant).json"
+        if directory.exists(index) {
+          try self.init(directory, index: index, checkFinite: checkFinite, memoryBudget: memoryBudget)
+          return
+        }
         let single = "\(prefix)\(stem)\(variant).safetensors"
         if directory.exists(single) {
           let file = try SafetensorsFile(source: try directory.source(single))
@@ -46,7 +47,8 @@ public struct SafetensorsSource: WeightSource {
     {
       throw .foreign(file: directory.location(of: prefix + pickle), format: .torchPickle)
     }
-    throw .notFound(file: directory.location(of: "\(prefix)diffusion_pytorch_model.safetensors"))
+    let stem = component == "text_encoder" ? "model" : "diffusion_pytorch_model"
+    throw .notFound(file: directory.location(of: "\(prefix)\(stem).safetensors"))
   }
 
   /// The shards of an index file, which stand beside it.

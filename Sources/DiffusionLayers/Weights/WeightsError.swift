@@ -57,6 +57,16 @@ public enum WeightsError: Error, Equatable {
   case shardLacksTensor(index: String, shard: String, tensor: String)
 }
 
+extension WeightsError {
+  /// Whether a file is not there, rather than damaged.
+  package var isAbsence: Bool {
+    switch self {
+    case .notFound, .missingShard: true
+    default: false
+    }
+  }
+}
+
 extension WeightsError: CustomStringConvertible {
   public var description: String {
     (fileDescription ?? headerDescription ?? tensorDescription).printable

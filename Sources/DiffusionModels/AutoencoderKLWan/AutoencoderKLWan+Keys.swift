@@ -1,5 +1,4 @@
 public import DiffusionLayers
-import TensorCore
 
 // Wan's own repository names the tensors of Wan2.1_VAE otherwise than diffusers does; many collections carry
 // the file in that naming.
@@ -17,30 +16,11 @@ extension AutoencoderKLWan {
   /// - Throws: `ConfigError` where the shapes are not those of such a model, `WeightsError` naming the tensor.
   public init(original source: any WeightSource) throws {
     let config = try AutoencoderKLWanConfig(original: source)
-    try self.init(Weights(OriginalSource(base: source, numResBlocks: config.numResBlocks)), config)
-  }
-}
-
-/// A checkpoint in the original naming, asked for tensors by diffusers' names; errors name its own.
-private struct OriginalSource: WeightSource {
-  let base: any WeightSource
-  let numResBlocks: Int
-
-  var name: String { base.name }
-  var names: [String] { base.names }
-  func file(of tensor: String) -> String { base.file(of: original(tensor)) }
-  func shape(of tensor: String) -> [Int]? { base.shape(of: original(tensor)) }
-
-  func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
-    try base.load(original(tensor), shape: shape)
-  }
-
-  func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
-    try base.weight(original(tensor), shape: shape)
-  }
-
-  private func original(_ tensor: String) -> String {
-    OriginalNames.original(of: tensor, numResBlocks: numResBlocks)
+    let blocks = config.numResBlocks
+    let renamed = RenamedSource(source, names: source.names) {
+      OriginalNames.original(of: $0, numResBlocks: blocks)
+    }
+    try self.init(Weights(renamed), config)
   }
 }
 
@@ -116,8 +96,8 @@ extension AutoencoderKLWanConfig {
     // Channels of each level, whether the step below it is temporal, and its number of residual blocks.
     var (levels, temporal, blocks): ([Int], [Bool], [Int]) = ([], [], [0])
     let list = "encoder.downsamples"
-    let modules = Set(source.names.filter { $0.hasPrefix(list + ".") }.map { $0.split(separator: ".")[2] })
-    for index in 0..<modules.count {
+    let parts = source.names.filter { $0.hasPrefix(list + ".") }.map { $0.split(separator: ".") }
+    for index in 0..<Set(parts.map { $0.dropFirst(2).first }).count {
       let module = "\(list).\(index)"
       if source.contains("\(module).residual.2.weight") {
         if blocks[blocks.count - 1] == 0 { levels.append(try extent("\(module).residual.2.weight", 0)) }

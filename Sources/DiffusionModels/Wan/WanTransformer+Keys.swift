@@ -26,44 +26,21 @@ public struct WanKeyNaming: Sendable, Equatable {
     return nil
   }
 
-  /// Modules: original, diffusers.
-  private static let modules = [
-    ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),
-    ("time_embedding.2", "condition_embedder.time_embedder.linear_2"),
-    ("time_projection.1", "condition_embedder.time_proj"),
-    ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
-    ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
-    ("head.head", "proj_out"),
-    ("patch_embedding", "patch_embedding"),
-  ]
-
-  /// Parts of a block: original, diffusers.
-  private static let parts = [
-    ("self_attn.q", "attn1.to_q"), ("self_attn.k", "attn1.to_k"), ("self_attn.v", "attn1.to_v"),
-    ("self_attn.o", "attn1.to_out.0"), ("self_attn.norm_q", "attn1.norm_q"),
-    ("self_attn.norm_k", "attn1.norm_k"),
-    ("cross_attn.q", "attn2.to_q"), ("cross_attn.k", "attn2.to_k"), ("cross_attn.v", "attn2.to_v"),
-    ("cross_attn.o", "attn2.to_out.0"), ("cross_attn.norm_q", "attn2.norm_q"),
-    ("cross_attn.norm_k", "attn2.norm_k"),
-    ("ffn.0", "ffn.net.0.proj"), ("ffn.2", "ffn.net.2"), ("norm3", "norm2"),
-  ]
-
   /// diffusers' name of a stored one, nil for a tensor that the model has no place for.
   func diffusersName(of stored: String) -> String? {
     guard stored.hasPrefix(prefix) else { return nil }
     let name = String(stored.dropFirst(prefix.utf8.count))
     guard isOriginal else { return name }
-    if name == "head.modulation" { return "scale_shift_table" }
-    for (module, diffusers) in Self.modules {
-      if let rest = name.after(module) { return diffusers + rest }
+    // The tables of modules leave out what is no module of its own.
+    let modulation = ".modulation"
+    if name == "head" + modulation { return "scale_shift_table" }
+    if name.hasPrefix("blocks."), name.hasSuffix(modulation) {
+      return name.dropLast(modulation.count) + ".scale_shift_table"
     }
-    let pieces = name.split(separator: ".", maxSplits: 2)
-    guard pieces.count == 3, pieces[0] == "blocks", let block = Int(pieces[1]) else { return nil }
-    if pieces[2] == "modulation" { return "blocks.\(block).scale_shift_table" }
-    for (part, diffusers) in Self.parts {
-      if let rest = String(pieces[2]).after(part) { return "blocks.\(block).\(diffusers)\(rest)" }
-    }
-    return nil
+    guard let dot = name.lastIndex(of: "."), let module = ModuleNames.find(String(name[..<dot])),
+      module.families.contains(.wan)
+    else { return nil }
+    return module.path + name[dot...]
   }
 
   /// The source under diffusers' names.
@@ -94,13 +71,6 @@ public struct WanKeyNaming: Sendable, Equatable {
       return "marks a Fun-Control checkpoint, which is not supported; use a text-to-video one"
     }
     return nil
-  }
-}
-
-extension String {
-  /// What follows `module` and a dot, with the dot.
-  fileprivate func after(_ module: String) -> String? {
-    hasPrefix(module + ".") ? String(dropFirst(module.utf8.count)) : nil
   }
 }
 

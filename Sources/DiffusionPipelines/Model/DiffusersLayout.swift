@@ -48,7 +48,14 @@ struct DiffusersLayout {
     }
     let file = "transformer/config.json"
     let config = try WanConfig(.object(try directory.json(file)), file: directory.location(of: file))
-    return (config, ComponentFiles(try files("transformer")))
+    let weights = try files("transformer")
+    // Fewer layers than the weights have would run, and give something else.
+    if weights.contains("blocks.\(config.numLayers).attn1.to_q.weight") {
+      throw ConfigError(
+        file: directory.location(of: file), key: "num_layers",
+        reason: "is \(config.numLayers), and the weights hold more; take the config.json that came with them")
+    }
+    return (config, ComponentFiles(weights))
   }
 
   func codec() throws -> ModelParts.CodecParts {
@@ -79,18 +86,32 @@ struct DiffusersLayout {
         ComponentFiles(try files("text_encoder")), config: try directory.json(json),
         vocabulary: try directory.json("text_encoder/vocab.json"), file: file)
     case "UMT5EncoderModel", "T5EncoderModel":
-      // A copy without its text encoder, which is the largest part, still runs with prompt-embeds.
-      guard directory.exists(json) else { return .none }
-      let source = try SafetensorsSource(
-        directory, component: "text_encoder", checkFinite: checkFinite, memoryBudget: .max)
-      return .t5(
-        T5Prompts(
-          encoder: try T5Encoder(
-            source: source, config: try T5Config(.object(try directory.json(json)), file: file)),
-          files: ComponentFiles(source),
-          tokenizer: try SentencePieceTokenizer(directory), length: 512))
-    default: return .none
+      return try t5(json, file)
+    case let name?: return .none(reason: "its text encoder \(name) is not supported")
+    case nil: return .none(reason: "model_index.json names no text encoder")
     }
+  }
+
+  /// A copy without its text encoder, which is the largest part, or without the tokenizer still runs with
+  /// prompt-embeds.
+  private func t5(_ json: String, _ file: String) throws -> ModelParts.TextParts {
+    guard directory.exists(json) else { return .none(reason: "'\(file)' does not exist") }
+    let config = try T5Config(.object(try directory.json(json)), file: file)
+    let found = Result {
+      try SafetensorsSource(
+        directory, component: "text_encoder", checkFinite: checkFinite, memoryBudget: .max)
+    }
+    if case .failure(let error as WeightsError) = found, error.isAbsence { return .none(reason: "\(error)") }
+    let source = try found.get()
+    let read = Result { try SentencePieceTokenizer(directory) }
+    if case .failure(let error) = read, !directory.exists("tokenizer/spiece.model") {
+      return .none(reason: "\(error)")
+    }
+    let tokenizer = try read.get()
+    return .t5(
+      T5Prompts(
+        encoder: try T5Encoder(source: source, config: config), files: ComponentFiles(source),
+        tokenizer: tokenizer, length: T5Prompts.wanLength))
   }
 
   /// The scheduler that the model names; flow matching where it has none.

@@ -169,7 +169,7 @@ struct ModelLoader {
       }
     }
     switch parts.text {
-    case .none: return .none
+    case .none(let reason): return .none(reason: reason)
     case .tags(let files, let config, let vocabulary, let file):
       let tags = try TagTable(
         Weights(try resident(files, "text_encoder", from: 0.95, to: 1)), config: .object(config),

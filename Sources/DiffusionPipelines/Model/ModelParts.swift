@@ -43,7 +43,8 @@ struct ModelParts {
 
   /// What turns prompts into embeddings.
   enum TextParts {
-    case none
+    /// `reason`: what is missing and where; the model runs with precomputed embeddings.
+    case none(reason: String)
     case tags(ComponentFiles, config: JSONObject, vocabulary: JSONObject, file: String)
     case t5(T5Prompts)
   }

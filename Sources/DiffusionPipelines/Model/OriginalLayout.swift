@@ -40,7 +40,7 @@ struct OriginalLayout {
     let source = try transformer()
     guard let naming = WanKeyNaming.detect(source.names) else {
       throw PipelineError.unsupported(
-        what: "the file '\(source.name)', which holds no Wan transformer",
+        what: "a file without a Wan transformer ('\(source.name)')",
         remedy: "name the transformer's file, or a directory in diffusers' layout")
     }
     let renamed = try naming.renamed(source)
@@ -132,40 +132,65 @@ struct OriginalLayout {
   }
 
   func text() throws -> ModelParts.TextParts {
+    var pickle: String?
     for directory in neighbours(["text_encoders", "text_encoder", "clip"]) {
+      // An index first: its shards look like files of their own.
+      for name in directory.files(endingWith: ".safetensors.index.json") {
+        let found = Result {
+          try SafetensorsSource(directory, index: name, checkFinite: checkFinite, memoryBudget: .max)
+        }
+        if case .failure(let error as WeightsError) = found, error.isAbsence {
+          return .none(reason: "\(error)")
+        }
+        let source = try found.get()
+        if T5KeyNaming.detect(source) != nil { return try prompts(source, nil, directory) }
+      }
       for name in directory.files(endingWith: ".safetensors") {
         guard let file = try? SafetensorsFile(source: directory.source(name)),
           let source = try? SafetensorsSource(file, checkFinite: checkFinite, memoryBudget: .max),
           T5KeyNaming.detect(source) != nil
         else { continue }
-        return .t5(
-          T5Prompts(
-            encoder: try T5Encoder(source: source), files: ComponentFiles(source),
-            tokenizer: try tokenizer(file, directory), length: 512))
+        return try prompts(source, file, directory)
       }
+      pickle =
+        pickle
+        ?? directory.files(endingWith: ".pth").first { $0.hasPrefix("models_t5") }.map(directory.location)
     }
-    return .none
+    if let pickle { return .none(reason: "\(WeightsError.foreign(file: pickle, format: .torchPickle))") }
+    return .none(
+      reason: "no UMT5 encoder (such as umt5_xxl_fp16.safetensors) stands beside it or in ../text_encoders")
   }
 
-  /// The tokenizer inside the text encoder's file, or in the folders where Wan's repository has it.
-  private func tokenizer(_ file: SafetensorsFile, _ directory: ModelDirectory) throws
-    -> SentencePieceTokenizer
+  private func prompts(_ source: SafetensorsSource, _ file: SafetensorsFile?, _ directory: ModelDirectory)
+    throws -> ModelParts.TextParts
+  {
+    guard let tokenizer = try tokenizer(file, directory) else {
+      return .none(
+        reason: "'\(source.name)' has no tokenizer; put spiece.model of google/umt5-xxl beside it")
+    }
+    return .t5(
+      T5Prompts(
+        encoder: try T5Encoder(source: source), files: ComponentFiles(source), tokenizer: tokenizer,
+        length: T5Prompts.wanLength))
+  }
+
+  /// The tokenizer inside the text encoder's file, or in the folders where Wan's repository and diffusers have it.
+  private func tokenizer(_ file: SafetensorsFile?, _ directory: ModelDirectory) throws
+    -> SentencePieceTokenizer?
   {
     let sentinels = 300
-    if file.entries[T5Encoder.embeddedTokenizer] != nil {
+    if let file, file.entries[T5Encoder.embeddedTokenizer] != nil {
       return try SentencePieceTokenizer(
         try file.bytes(T5Encoder.embeddedTokenizer), sentinels: sentinels, file: file.name)
     }
-    for place in [directory, folder] {
+    for place in [directory] + neighbours(["tokenizer"]) {
       for name in ["google/umt5-xxl/spiece.model", "tokenizer/spiece.model", "spiece.model"]
       where place.exists(name) {
         return try SentencePieceTokenizer(
           try place.read(name), sentinels: sentinels, file: place.location(of: name))
       }
     }
-    throw PipelineError.missingComponent(
-      model: path,
-      component: "tokenizer (spiece.model of google/umt5-xxl) beside the text encoder '\(file.name)'")
+    return nil
   }
 
   /// What diffusers' conversion of Wan 2.1 names: UniPC over a flow shifted by 3.

@@ -14,6 +14,9 @@ struct T5Prompts: Sendable {
   /// Places of a prompt's embeddings: `max_sequence_length`.
   let length: Int
 
+  /// `length` as diffusers' `WanPipeline` has it.
+  static let wanLength = 512
+
   /// Embeddings of a prompt and its opposite, `[1, length, dModel]` each, in one pass through the weights.
   func encode(prompt: String, negative: String, _ run: RunContext) throws -> Conditioning {
     let ids = try [prompt, negative].map { try tokenizer.encode(cleanedPrompt($0), maxLength: length) }

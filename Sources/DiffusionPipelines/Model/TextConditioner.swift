@@ -7,7 +7,8 @@ import TensorCore
 struct TextConditioner: Sendable {
   /// What encodes a model's prompts.
   enum Encoder: Sendable {
-    case none
+    /// `reason`: what is missing and where.
+    case none(reason: String)
     case tags(TagTable)
     case t5(T5Prompts)
   }
@@ -32,7 +33,7 @@ struct TextConditioner: Sendable {
   {
     if caption == nil, let file = settings.promptEmbeds, !file.isEmpty { return try load(file) }
     switch encoder {
-    case .none: throw PipelineError.noTextEncoder(model: model)
+    case .none(let reason): throw PipelineError.noTextEncoder(model: model, reason: reason)
     case .tags(let tags):
       return Conditioning(
         positive: try tags.encode(caption ?? TagTable.words(of: settings.prompt)),

@@ -86,7 +86,7 @@ public struct VideoModel: Sendable {
   /// What a clip of this size is predicted to need, in words.
   public func memoryForecast(frames: Int, width: Int, height: Int) -> String {
     let needed = predictedBytes(frames: frames, width: width, height: height)
-    let mebibytes = { (bytes: UInt64) in "\((bytes + (1 << 20) - 1) >> 20) MiB" }
+    let mebibytes = { (bytes: UInt64) in "\(PipelineError.mebibytes(bytes)) MiB" }
     let budget = memoryBudget > 0 ? "memory-budget \(mebibytes(memoryBudget))" : "no memory-budget"
     let isTiled =
       codec.peakFloats(height: padded(height), width: padded(width))
