@@ -6,7 +6,7 @@ RELEASE := $(STATIC)/release
 SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib -Xswiftc -use-ld=lld
 PREFIX ?= /usr/local
 
-.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows soak fuzz clean
+.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows results-precision soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -51,6 +51,9 @@ unit: packages
 # Figures of docs/RESULTS.md; the scripts are in tools/results and need Python with numpy.
 results-windows: build
 	tools/results/windows.sh $(RELEASE)/videolora
+
+results-precision: build
+	tools/results/precision.sh $(RELEASE)/videolora
 
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build

@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #define CK(name) name##_avx2
 #define CK_TARGET __attribute__((target("avx2,fma,f16c")))
+#define CK_HAS_AVX2 1
 #define CK_LEVEL CK_AVX2
 #define CK_LEVEL_NAME "avx2"
 #include "kernels.inc"

@@ -22,6 +22,24 @@ int ck_best_level(void) {
   return CK_PORTABLE;
 }
 
+int ck_cpu_has_bf16(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return 0;
+#endif
+}
+
+int ck_cpu_has_vnni(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return 0;
+#endif
+}
+
 int ck_limit_level(int level) {
   int best = ck_best_level();
   int use = level < best ? level : best;

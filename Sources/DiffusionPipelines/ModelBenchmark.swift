@@ -63,7 +63,8 @@ public enum ModelBenchmark {
     let peak = TensorMemory.peakBytes
     seconds.sort()
     return Result(
-      workload: workload.rawValue, precision: "f32", threads: EngineThreads.count, bestSeconds: seconds[0],
+      workload: workload.rawValue, precision: model.info.precision.rawValue, threads: EngineThreads.count,
+      bestSeconds: seconds[0],
       medianSeconds: seconds[seconds.count / 2], gflop: gflop, gflops: gflop / seconds[0],
       ceilingGflops: MachineCeiling.gflops(), peakTensorBytes: peak, loadSeconds: loadSeconds, frames: frames,
       width: width, height: height)

@@ -1,6 +1,13 @@
 public import TensorCore
 
-/// Arithmetic of a run. f32 is the reference; the faster forms arrive with their kernels.
+/// Arithmetic of the denoiser's matrix products.
+///
+/// - f32 is the reference. Matrices stay in the format of their file and are widened where they are used.
+/// - bf16 rounds the matrices to bfloat16. Products take bfloat16 inputs where the processor multiplies them; elsewhere
+///   it is a way of storing, with f32 arithmetic.
+/// - int8 keeps the matrices of the blocks as 8-bit integers, with a scale per output channel, and quantises the
+///   activations row by row.
+/// - auto takes what a quantised model was made for, else bf16 where the processor multiplies it, else f32.
 public enum Precision: String, Sendable, CaseIterable {
   case auto, f32, bf16, int8
 }

@@ -1,21 +1,33 @@
-/// A weight in the number format of its file: f32, or bf16 and f16 at their two bytes a number.
+import CKernels
+
+/// A weight in one of the number formats that weights are kept in: f32, bf16 and f16 at two bytes a number, or 8-bit
+/// integers with a scale per output channel.
 ///
-/// Shared by every model built from it and never changed. Half-width numbers are widened where they are used,
-/// which is exact: results have the same bytes as with a weight that was widened at load.
+/// Shared by every model built from it and never changed. Half-width numbers are widened where they are used, which is
+/// exact: results have the same bytes as with a weight that was widened at load. `converted(to:)` chooses another
+/// format, and with it the arithmetic of `Tensor.linear`.
 public struct Weight: Sendable {
   public let shape: [Int]
-  private let values: Values
+  let values: Values
 
-  private enum Values: Sendable {
+  enum Values: Sendable {
     case floats(Tensor)
-    /// `.bfloat16` or `.float16`, two to a float of the storage.
+    /// `.bfloat16` or `.float16`, two to a float of the storage; products are in f32.
     case halves(Storage, DType)
+    /// bfloat16 that is multiplied as such, for processors that do.
+    case brain(NarrowMatrix)
+    /// 8-bit integers, for integer products.
+    case integers(IntegerProduct)
+  }
+
+  init(shape: [Int], values: Values) {
+    self.shape = shape
+    self.values = values
   }
 
   /// A weight in f32.
   public init(_ tensor: Tensor) {
-    shape = tensor.shape
-    values = .floats(tensor)
+    self.init(shape: tensor.shape, values: .floats(tensor))
   }
 
   /// A weight of half-width numbers that `initializing` writes, all of them.
@@ -27,8 +39,7 @@ public struct Weight: Sendable {
     let count = shape.product
     let storage = Storage(count: (count + 1) / 2)
     try initializing(UnsafeMutableRawBufferPointer(start: storage.floats, count: 2 * count))
-    self.shape = shape
-    values = .halves(storage, format)
+    self.init(shape: shape, values: .halves(storage, format))
   }
 
   /// Number of elements.
@@ -39,25 +50,30 @@ public struct Weight: Sendable {
     switch values {
     case .floats: .float32
     case .halves(_, let format): format
+    case .brain: .bfloat16
+    case .integers: .int8
     }
   }
 
   /// Bytes in memory.
-  public var bytes: Int { count * format.byteSize }
+  public var bytes: Int { Self.bytes(shape, as: format) }
+
+  /// Bytes that a weight of this shape takes in memory.
+  public static func bytes(_ shape: [Int], as format: DType) -> Int {
+    shape.product * format.byteSize + (format == .int8 ? (shape.first ?? 0) * DType.float32.byteSize : 0)
+  }
 
   /// The weight as f32: the tensor itself where it is one, else a widened copy.
   public func floats() -> Tensor {
-    switch values {
-    case .floats(let tensor): return tensor
-    case .halves(let storage, let format):
-      let result = Tensor(uninitialized: shape)
-      let source = UnsafeRawPointer(storage.floats)
-      forChunks(count) { start, count in
-        widen(source + 2 * start, format, result.base + start, count)
+    if case .floats(let tensor) = values { return tensor }
+    let result = Tensor(uninitialized: shape)
+    let width = shape.last ?? 1
+    withRows { read in
+      forRows(count / max(1, width), width: width) { first, rows in
+        for row in first..<first + rows { read(row, result.base + row * width) }
       }
-      keepAlive(storage)
-      return result
     }
+    return result
   }
 
   /// Rows of a matrix `[rows, columns]` as f32 `[indices.count, columns]`, such as embeddings of tokens.
@@ -65,38 +81,37 @@ public struct Weight: Sendable {
     precondition(shape.count == 2, "rows of a weight of shape \(shape)")
     let columns = shape[1]
     let result = Tensor(uninitialized: [indices.count, columns])
-    for (row, index) in indices.enumerated() {
-      precondition((0..<shape[0]).contains(index), "row \(index) of \(shape[0])")
-      let target = result.base + row * columns
-      switch values {
-      case .floats(let tensor):
-        let source = tensor.detached().contiguous()
-        target.update(from: source.base + index * columns, count: columns)
-        keepAlive(source)
-      case .halves(let storage, let format):
-        widen(UnsafeRawPointer(storage.floats) + 2 * index * columns, format, target, columns)
-        keepAlive(storage)
+    withRows { read in
+      for (place, index) in indices.enumerated() {
+        precondition((0..<shape[0]).contains(index), "row \(index) of \(shape[0])")
+        read(index, result.base + place * columns)
       }
     }
     return result
   }
-}
 
-private func widen(
-  _ source: UnsafeRawPointer, _ format: DType, _ target: UnsafeMutablePointer<Float>, _ count: Int
-) {
-  if format == .bfloat16 {
-    HalfConversion.bfloat16ToFloat(source, target, count: count)
-  } else {
-    HalfConversion.float16ToFloat(source, target, count: count)
-  }
-}
-
-extension Tensor {
-  /// `activation(x · weightᵀ + bias)` with a weight `[out, in]` in its file's format.
-  public static func linear(
-    _ x: Tensor, weight: Weight, bias: Tensor? = nil, activation: Activation = .identity
-  ) -> Tensor {
-    linear(x, weight: weight.floats(), bias: bias, activation: activation)
+  /// Calls `body` with a function that writes a row as f32.
+  private func withRows(_ body: ((_ row: Int, _ target: UnsafeMutablePointer<Float>) -> Void) -> Void) {
+    let width = shape.last ?? 1
+    switch values {
+    case .floats(let tensor):
+      let source = tensor.detached().contiguous()
+      body { $1.update(from: source.base + $0 * width, count: width) }
+      keepAlive(source)
+    case .halves(let storage, let format):
+      let source = UnsafeRawPointer(storage.floats)
+      body { HalfConversion.widen(source + 2 * $0 * width, format, $1, width) }
+      keepAlive(storage)
+    case .brain(let matrix):
+      let storage = matrix.plain()
+      let source = UnsafeRawPointer(storage.floats)
+      body { HalfConversion.widen(source + 2 * $0 * width, .bfloat16, $1, width) }
+      keepAlive(storage)
+    case .integers(let product):
+      let storage = product.matrix.plain()
+      let source = UnsafeRawPointer(storage.floats).assumingMemoryBound(to: Int8.self)
+      body { kernels.s8_to_f32($1, source + $0 * width, product.scales.base[$0], width) }
+      keepAlive(storage, product.scales)
+    }
   }
 }

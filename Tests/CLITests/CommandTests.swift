@@ -155,6 +155,45 @@ import Testing
     }
   }
 
+  @Test func quantizeInspectBenchAndReplay() throws {
+    try inFolder { folder in
+      let output = folder + "/int8"
+      let made = try run(["quantize", "--model", "builtin:nano", "--output", output, "--json"])
+      #expect(made.status == 0, "\(made.errors)")
+      let summary = try JSONValue.parse(made.output).object
+      #expect(summary?["bytes_after"]?.int ?? .max < (summary?["bytes_before"]?.int ?? 0) * 2 / 3)
+      let inspect = try run(["inspect", output, "--json"])
+      let components = try JSONValue.parse(inspect.output).object?["components"]?.array ?? []
+      let transformer = components.first { $0.object?["name"]?.string == "transformer" }?.object
+      #expect(transformer?["quantization"]?.string == "int8", "\(inspect.output) \(inspect.errors)")
+      #expect(try run(["inspect", output]).output.contains("int8"))
+      for (arguments, precision) in [
+        (["--model", output], "int8"), (["--model", "builtin:nano", "--precision", "bf16"], "bf16"),
+        (["--model", output, "--precision", "f32"], "f32"),
+      ] {
+        let bench = try run(
+          [
+            "bench", "--workload", "step", "--frames", "2", "--width", "32", "--height", "32", "--repeat",
+            "1", "--json",
+          ]
+            + arguments)
+        #expect(
+          try JSONValue.parse(bench.output).object?["precision"]?.string == precision, "\(bench.errors)")
+      }
+      for again in [output, folder + "/other"] {
+        let refused = try run(["quantize", "--model", output, "--output", again])
+        #expect(refused.status == 1 && refused.errors.contains("already"), "\(refused.errors)")
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["int8"])
+      let replay = try run([
+        "replay", "--model", Fixture.path("wan_tiny"), "--golden",
+        Fixture.path("wan_tiny_golden.safetensors"), "--precision", "int8",
+        "--loras", Fixture.path("wan_tiny_loras"), "--output", folder + "/r.safetensors",
+      ])
+      #expect(replay.status == 0, "\(replay.errors)")
+    }
+  }
+
   @Test func benchPrintsItsKeys() throws {
     let bench = try run([
       "bench", "--model", "builtin:nano", "--workload", "step", "--frames", "2", "--width", "32", "--height",

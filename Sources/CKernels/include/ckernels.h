@@ -6,6 +6,9 @@
 /// Instruction sets, in order of preference.
 enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
 
+/// Pointwise functions that some kernels apply to their result.
+enum { CK_IDENTITY = 0, CK_RELU = 1, CK_SILU = 2, CK_GELU_TANH = 3 };
+
 /// One table per instruction set. All pointers may be unaligned; `n` counts floats; in-place (y == x) is allowed.
 typedef struct {
   int level;
@@ -42,6 +45,23 @@ typedef struct {
   void (*f16_to_f32)(float *y, const uint16_t *x, size_t n);
   /// 1 when every value is finite
   int (*all_finite)(const float *x, size_t n);
+  /// round to nearest, ties to even; NaN stays NaN
+  void (*f32_to_bf16)(uint16_t *y, const float *x, size_t n);
+  /// q = round(x / scale) in -127…127 with scale = max |x| / 127, which is returned: 0 for a row without a number of 1e-30
+  /// or more, NaN for one that is not finite. quantize_u8 adds 128 to every q.
+  float (*quantize_s8)(int8_t *q, const float *x, size_t n);
+  float (*quantize_u8)(uint8_t *q, const float *x, size_t n);
+  float (*quantize_s16)(int16_t *q, const float *x, size_t n);
+  /// y = x * scale
+  void (*s8_to_f32)(float *y, const int8_t *x, float scale, size_t n);
+  /// y = activation((sums - offsets) * (row * scales) + bias); offsets and bias may be NULL, y may be the place of sums
+  void (*dequantize)(float *y, const int32_t *sums, const int32_t *offsets, float row, const float *scales,
+                     const float *bias, int activation, size_t n);
+  /// `rows` rows of `k` numbers as panels of 16 rows for multiply_s16; every panel takes 16 * (k rounded up to even)
+  void (*pack_s8)(int16_t *panels, const int8_t *w, size_t ld, size_t rows, size_t k);
+  /// c[m, n] (+)= a[m, k] * panels[n, k]^T, exact while |a| <= 127 and k < 2^17; with odd k, a has a zero behind every row
+  void (*multiply_s16)(int32_t *c, size_t ldc, const int16_t *a, size_t lda, const int16_t *panels, size_t m, size_t n,
+                       size_t k, int add);
 } CKernelTable;
 
 /// The table in use: the best that the CPU has, unless `ck_limit_level` was called before.
@@ -50,6 +70,10 @@ const CKernelTable *ck_kernels(void);
 int ck_limit_level(int level);
 /// The best level of this CPU.
 int ck_best_level(void);
+
+/// Whether this CPU multiplies bfloat16 (AVX512_BF16), and 8-bit integers into 32-bit sums (AVX512_VNNI).
+int ck_cpu_has_bf16(void);
+int ck_cpu_has_vnni(void);
 
 /// Makes OpenMP (under oneDNN) use one thread for calls from the current thread; returns the former setting, or 0.
 int ck_openmp_single(void);

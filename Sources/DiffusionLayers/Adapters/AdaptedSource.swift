@@ -30,6 +30,8 @@ public struct AdaptedSource: WeightSource {
   public func contains(_ tensor: String) -> Bool { base.contains(tensor) }
   public func shape(of tensor: String) -> [Int]? { base.shape(of: tensor) }
 
+  public func format(of tensor: String) -> DType { base.format(of: tensor) }
+
   public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
     try base.load(tensor, shape: shape)
   }

@@ -29,6 +29,8 @@ public struct RenamedSource: WeightSource {
 
   public func shape(of tensor: String) -> [Int]? { stored(tensor).flatMap { base.shape(of: $0) } }
 
+  public func format(of tensor: String) -> DType { stored(tensor).map { base.format(of: $0) } ?? .float32 }
+
   public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
     try base.load(try storedName(tensor, shape), shape: shape)
   }

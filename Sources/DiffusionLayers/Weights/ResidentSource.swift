@@ -17,10 +17,12 @@ public struct ResidentSource: WeightSource {
   /// Loads the tensors of these names from `source`, all of them by default, in the number format of the file
   /// where they are matrices, else as f32.
   ///
+  /// `format` may choose another format for a matrix, given its name, shape and stored format.
   /// `progress` is told the tensors done and their number before each tensor and at the end; what it throws,
   /// such as a cancellation, ends the loading.
   public init(
     loading source: any WeightSource, names: [String]? = nil,
+    format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 },
     progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws {
     let names = names ?? source.names
@@ -28,7 +30,9 @@ public struct ResidentSource: WeightSource {
     weights.reserveCapacity(names.count)
     for (index, tensor) in names.enumerated() {
       try progress(index, names.count)
-      weights[tensor] = try source.weight(tensor, shape: source.shape(of: tensor) ?? [])
+      let shape = source.shape(of: tensor) ?? []
+      let weight = try source.weight(tensor, shape: shape)
+      weights[tensor] = shape.count == 2 ? weight.converted(to: format(tensor, shape, weight.format)) : weight
     }
     try progress(names.count, names.count)
     self.init(name: source.name, weights: weights)
@@ -37,6 +41,8 @@ public struct ResidentSource: WeightSource {
   public var names: [String] { weights.keys.sorted() }
 
   public func shape(of tensor: String) -> [Int]? { weights[tensor]?.shape }
+
+  public func format(of tensor: String) -> DType { weights[tensor]?.format ?? .float32 }
 
   public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
     try weight(tensor, shape: shape).floats()

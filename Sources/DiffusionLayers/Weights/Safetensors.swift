@@ -109,6 +109,28 @@ public struct SafetensorsFile: Sendable {
     }
   }
 
+  /// Reads a matrix of 8-bit integers, with the scales `[out]` of its rows.
+  func int8Weight(_ tensor: String, scales: Tensor) throws(WeightsError) -> Weight {
+    let entry = try entry(tensor)
+    do {
+      return try Weight(int8: entry.shape, scales: scales) { raw in
+        try forPieces(of: entry) { first, count throws(WeightsError) in
+          try source.read(
+            at: entry.range.lowerBound + first,
+            into: UnsafeMutableRawBufferPointer(rebasing: raw[first..<first + count]))
+          // The kernels rely on it: -128 · -128 twice does not fit the sums of pairs.
+          for index in first..<first + count where raw[index] == 0x80 {
+            throw .quantization(file: name, tensor: tensor, reason: "holds -128; its numbers lie in -127…127")
+          }
+        }
+      }
+    } catch let error as WeightsError {
+      throw error
+    } catch {
+      throw .unreadable(file: name, reason: "\(error)")
+    }
+  }
+
   /// The bytes of a tensor as they are stored.
   public func bytes(_ tensor: String) throws(WeightsError) -> [UInt8] {
     try source.bytes(try entry(tensor).range)

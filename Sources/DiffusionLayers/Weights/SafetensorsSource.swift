@@ -3,13 +3,16 @@ public import TensorCore
 
 /// The floating-point tensors of one safetensors file, or of several that an index ties together.
 ///
-/// Tensors of integers are not weights and stay invisible here. Opening reads headers only and compares the
+/// Tensors of integers are not weights and stay invisible here, unless they are the 8-bit integers of a quantised
+/// matrix (see QuantizedMatrices.swift); their scales are invisible then. Opening reads headers only and compares the
 /// need with the memory budget before any data is read.
 public struct SafetensorsSource: WeightSource {
   public let name: String
   public let names: [String]
   private let files: [SafetensorsFile]
   private let fileOfTensor: [String: Int]
+  /// For every quantised matrix the name of its scales and the file that holds them.
+  private let quantized: [String: (scales: String, file: Int)]
   private let checkFinite: Bool
 
   /// One file.
@@ -91,7 +94,12 @@ public struct SafetensorsSource: WeightSource {
   private init(
     name: String, files: [SafetensorsFile], map: [(String, Int)], checkFinite: Bool, memoryBudget: UInt64
   ) throws(WeightsError) {
-    let floats = map.filter { files[$0.1].entries[$0.0]?.dtype.isFloatingPoint == true }
+    let matrices = try QuantizedMatrices(map.map { name, file in (name, files[file]) })
+    quantized = matrices.scales.mapValues { scales in (scales, map.first { $0.0 == scales }?.1 ?? 0) }
+    let floats = map.filter { name, file in
+      if matrices.isScale(name) { return false }
+      return matrices.scales[name] != nil || files[file].entries[name]?.dtype.isFloatingPoint == true
+    }
     self.name = name
     self.files = files
     self.checkFinite = checkFinite
@@ -102,12 +110,19 @@ public struct SafetensorsSource: WeightSource {
     if residentBytes > limit { throw .overBudget(file: name, needed: residentBytes, budget: limit) }
   }
 
-  /// Bytes that the tensors take in memory: matrices of bf16 and f16 as they are, the others as f32.
+  /// Bytes that the tensors take in memory: matrices of bf16, f16 and 8-bit integers as they are, the others as f32.
   public var residentBytes: UInt64 {
-    fileOfTensor.reduce(0) { sum, place in
-      guard let entry = files[place.value].entries[place.key] else { return sum }
-      return sum + UInt64(entry.count) * (entry.staysHalf ? 2 : 4)
+    fileOfTensor.keys.reduce(0) { sum, tensor in
+      sum + UInt64(Weight.bytes(shape(of: tensor) ?? [], as: format(of: tensor)))
     }
+  }
+
+  public func format(of tensor: String) -> DType {
+    if quantized[tensor] != nil { return .int8 }
+    guard let entry = fileOfTensor[tensor].flatMap({ files[$0].entries[tensor] }), entry.staysHalf else {
+      return .float32
+    }
+    return entry.dtype
   }
 
   /// Number of floats.
@@ -138,6 +153,7 @@ public struct SafetensorsSource: WeightSource {
     guard let file = fileOfTensor[tensor] else {
       throw .missing(file: name, tensor: tensor, expected: shape)
     }
+    if quantized[tensor] != nil { return try weight(tensor, shape: shape).floats() }
     return try files[file].load(tensor, checkFinite: checkFinite)
   }
 
@@ -145,6 +161,9 @@ public struct SafetensorsSource: WeightSource {
     try check(tensor, shape: shape)
     guard let file = fileOfTensor[tensor] else {
       throw .missing(file: name, tensor: tensor, expected: shape)
+    }
+    if let (scales, place) = quantized[tensor] {
+      return try files[file].int8Weight(tensor, scales: try files[place].load(scales, checkFinite: true))
     }
     return try files[file].weight(tensor, checkFinite: checkFinite)
   }
@@ -154,6 +173,7 @@ public struct SafetensorsSource: WeightSource {
     guard let file = fileOfTensor[tensor] else {
       throw .missing(file: name, tensor: tensor, expected: shape)
     }
+    if quantized[tensor] != nil { return try weight(tensor, shape: shape).rows(Array(range)) }
     return try files[file].load(tensor, rows: range, checkFinite: checkFinite)
   }
 

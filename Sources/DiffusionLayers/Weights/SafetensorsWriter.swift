@@ -47,7 +47,7 @@ public struct SafetensorsWriter {
   }
 
   /// Adds a tensor whose bytes `write` appends while the file is written; their number must fit the shape.
-  mutating func add(
+  package mutating func add(
     _ name: String, dtype: DType, shape: [Int],
     write: @escaping (inout AtomicFile) throws(WeightsError) -> Void
   ) {

@@ -11,6 +11,8 @@ public protocol WeightSource: Sendable {
   func contains(_ tensor: String) -> Bool
   /// The stored shape, or nil when there is no such tensor.
   func shape(of tensor: String) -> [Int]?
+  /// How the tensor's numbers are stored, as far as `weight` keeps them so; `.float32` by default.
+  func format(of tensor: String) -> DType
   /// The tensor as f32. Throws `missing` when there is none and `shape` when it has another shape.
   func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor
   /// The same in the number format of the file, for large matrices. By default what `load` gives.
@@ -24,6 +26,7 @@ public protocol WeightSource: Sendable {
 extension WeightSource {
   public func file(of tensor: String) -> String { name }
   public func contains(_ tensor: String) -> Bool { shape(of: tensor) != nil }
+  public func format(of tensor: String) -> DType { .float32 }
   public func adapters(for module: String) -> [LayerUpdate] { [] }
 
   public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {

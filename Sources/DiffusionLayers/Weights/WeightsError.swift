@@ -50,6 +50,7 @@ public enum WeightsError: Error, Equatable {
   case empty(file: String, tensor: String)
   case notFinite(file: String, tensor: String, index: Int)
   case overBudget(file: String, needed: UInt64, budget: UInt64)
+  case quantization(file: String, tensor: String, reason: String)
 
   // Sharded files.
   case index(file: String, reason: String)
@@ -161,6 +162,8 @@ extension WeightsError: CustomStringConvertible {
     case .overBudget(let file, let needed, let budget):
       "'\(file)' needs \(needed) bytes in memory and the memory budget is \(budget); raise the budget "
         + "or take a smaller model"
+    case .quantization(let file, let tensor, let reason):
+      "the quantised tensor '\(tensor)' in '\(file)' \(reason); make the model again with videolora quantize"
     default: "the weights cannot be read"
     }
   }

@@ -8,6 +8,8 @@ public struct ModelInfo: Sendable, Equatable {
   public let parameters: Int
   /// Bytes they take in memory.
   public let weightBytes: Int
+  /// The arithmetic that the backbone runs in, never `auto`.
+  public let precision: Precision
   public let defaultSteps: Int
   public let defaultGuidance: Float
   /// Frames of a clip (window) and frames it shares with the one before.

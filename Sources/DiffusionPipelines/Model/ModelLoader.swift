@@ -44,14 +44,12 @@ struct ModelLoader {
   }
 
   func load() throws -> VideoModel {
-    guard options.precision == .auto || options.precision == .f32 else {
-      throw PipelineError.unsupported(
-        what: "precision=\(options.precision.rawValue)", remedy: "use f32 or auto")
-    }
     // Headers first: what the weights need is known before any of them is read.
     let parts = try parts()
-    try checkMemory(parts)
-    let backbone = try loadBackbone(parts)
+    let precision = options.precision.resolved(for: parts.backbone.source)
+    let bytes = parts.residentBytes(precision)
+    try checkMemory(bytes)
+    let backbone = try backbone(parts.backbone, precision, to: 0.7)
     let transformer = try WanTransformer(Weights(backbone), parts.config)
     let codec = try codec(parts.codec)
     try checkChannels(parts, codec)
@@ -59,13 +57,13 @@ struct ModelLoader {
       model: path, encoder: try textEncoder(parts), textDim: parts.config.textDim)
     progress(LoadProgress(component: "model", fraction: 1))
     return VideoModel(
-      info: try info(parts, codec), adapters: [], transformer: transformer, codec: codec, text: text,
+      info: try info(parts, codec, precision, bytes), adapters: [], transformer: transformer, codec: codec,
+      text: text,
       scheduler: parts.scheduler, coordinatePlanes: parts.hasCoordinatePlanes,
       memoryBudget: options.memoryBudget, backbone: backbone)
   }
 
-  private func checkMemory(_ parts: ModelParts) throws(PipelineError) {
-    let needed = parts.residentBytes
+  private func checkMemory(_ needed: UInt64) throws(PipelineError) {
     let what = "the model '\(path)'"
     if options.memoryBudget > 0 && needed > options.memoryBudget {
       throw .overBudget(needed: needed, budget: options.memoryBudget, what: what)
@@ -91,7 +89,7 @@ struct ModelLoader {
   /// The backbone alone, for replays of denoiser calls: nothing else of the model is looked at.
   func loadBackbone() throws -> (WanConfig, ResidentSource) {
     let (config, files) = try backboneFiles()
-    return (config, try resident(files, "transformer", from: 0, to: 1))
+    return (config, try backbone(files, options.precision.resolved(for: files.source), to: 1))
   }
 
   /// The backbone's files, opened and not read.
@@ -126,15 +124,18 @@ struct ModelLoader {
     }
   }
 
-  private func loadBackbone(_ parts: ModelParts) throws -> ResidentSource {
-    try resident(parts.backbone, "transformer", from: 0, to: 0.7)
+  private func backbone(_ files: ComponentFiles, _ precision: Precision, to end: Double) throws
+    -> ResidentSource
+  {
+    try resident(files, "transformer", from: 0, to: end) { precision.format(of: $0, $1, stored: $2) }
   }
 
   private func resident(
-    _ files: ComponentFiles, _ component: String, from start: Double, to end: Double
+    _ files: ComponentFiles, _ component: String, from start: Double, to end: Double,
+    format: (String, [Int], DType) -> DType = { $2 }
   ) throws -> ResidentSource {
     try ResidentSource(
-      loading: files.source,
+      loading: files.source, format: format,
       progress: { done, total in
         try cancellation.check()
         let share = total == 0 ? 1 : Double(done) / Double(total)
@@ -185,7 +186,9 @@ struct ModelLoader {
   // MARK: - facts
 
   /// Defaults from the index's `videolora` entry, else those usual for the kind of model.
-  private func info(_ parts: ModelParts, _ codec: LatentCodec) throws -> ModelInfo {
+  private func info(
+    _ parts: ModelParts, _ codec: LatentCodec, _ precision: Precision, _ bytes: UInt64
+  ) throws -> ModelInfo {
     let (config, hints) = (parts.config, parts.hints)
     var isTagModel = false
     if case .tags = parts.text { isTagModel = true }
@@ -196,7 +199,7 @@ struct ModelLoader {
     let clipLength = try hints.integer("clip_length", in: 1...1024, default: isTagModel ? 8 : 81)
     return ModelInfo(
       name: path, family: "wan", parameters: parts.resident.reduce(0) { $0 + $1.parameters },
-      weightBytes: Int(parts.residentBytes),
+      weightBytes: Int(bytes), precision: precision,
       defaultSteps: try hints.integer("steps", in: 1...1000, default: isTagModel ? 20 : 50),
       defaultGuidance: Float(try hints.number("guidance_scale", default: isTagModel ? 3 : 5)),
       clipLength: clipLength,

@@ -1,5 +1,6 @@
 import DiffusionLayers
 import DiffusionModels
+import TensorCore
 
 /// The files of one component under the names that its model asks for. Opened, not read.
 struct ComponentFiles: Sendable {
@@ -14,6 +15,14 @@ struct ComponentFiles: Sendable {
 
   /// Bytes that the tensors take in memory.
   var residentBytes: UInt64 { files.reduce(0) { $0 + $1.residentBytes } }
+
+  /// The same with matrices in the formats of a precision.
+  func residentBytes(_ precision: Precision) -> UInt64 {
+    source.names.reduce(0) { sum, tensor in
+      let (shape, stored) = (source.shape(of: tensor) ?? [], source.format(of: tensor))
+      return sum + UInt64(Weight.bytes(shape, as: precision.format(of: tensor, shape, stored: stored)))
+    }
+  }
 
   var parameters: Int { files.reduce(0) { $0 + $1.parameters } }
 }
@@ -49,7 +58,7 @@ struct ModelParts {
     case t5(T5Prompts)
   }
 
-  /// Components that stay in memory.
+  /// Components that stay in memory, the backbone first.
   var resident: [ComponentFiles] {
     var result = [backbone]
     switch codec {
@@ -61,5 +70,8 @@ struct ModelParts {
     return result
   }
 
-  var residentBytes: UInt64 { resident.reduce(0) { $0 + $1.residentBytes } }
+  /// Bytes that they take, with the backbone in a precision.
+  func residentBytes(_ precision: Precision) -> UInt64 {
+    resident.dropFirst().reduce(backbone.residentBytes(precision)) { $0 + $1.residentBytes }
+  }
 }

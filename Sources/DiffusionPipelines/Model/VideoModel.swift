@@ -70,10 +70,13 @@ public struct VideoModel: Sendable {
     let latents = info.latentFrames(frames) * padWidth * padHeight / (codec.ratio * codec.ratio)
     let tokens = latents / patch
     // Both prompts in one batch: residual, norm, q, k, v, mix and projection, or the feed-forward's inner
-    // width; and the largest matrix widened.
+    // width; what each thread widens of a matrix at a time; and activations at two bytes a number.
+    let scratch =
+      EngineThreads.count * min(768 * 2880, config.dim * max(config.ffnDim, 6 * config.dim))
+      + (info.precision == .int8 ? tokens * max(config.ffnDim, config.dim) : 0)
     let denoise =
       2 * tokens * (6 * config.dim + max(3 * config.dim, config.ffnDim)) + 2 * latents * config.inChannels
-      + config.dim * max(config.ffnDim, 6 * config.dim)
+      + scratch
     let picture = codec.peakFloats(
       height: padHeight, width: padWidth,
       budget: codecBudget(frames: frames, width: width, height: height))

@@ -21,15 +21,18 @@ public enum Replay {
   ///   - golden: the golden file, with its .json beside it.
   ///   - loras: folder of the adapter files that cases name; nil takes the golden's own folder.
   ///   - output: the file to write.
+  ///   - precision: arithmetic of the denoiser; `auto` is f32, which made the golden.
   /// - Throws: `WeightsError`, `ConfigError`, `LoRAError` or `PipelineError`.
   public static func run(
-    model: String?, golden: String, loras: String?, output: String, log: (String) -> Void = { _ in }
+    model: String?, golden: String, loras: String?, output: String, precision: Precision = .f32,
+    log: (String) -> Void = { _ in }
   ) throws -> Outcome {
     let file = try SafetensorsFile(path: golden)
     let cases = try readCases(golden)
     let folder = golden.lastIndex(of: "/").map { String(golden[..<$0]) } ?? "."
     let replayer = CaseReplayer(
-      file: file, cases: cases, model: try model.map { try ReplayModel($0) }, loras: loras ?? folder)
+      file: file, cases: cases, model: try model.map { try ReplayModel($0, precision) },
+      loras: loras ?? folder)
     var writer = SafetensorsWriter(metadata: [("format", "pt")])
     var outcome = Outcome()
     for name in caseNames(file) {

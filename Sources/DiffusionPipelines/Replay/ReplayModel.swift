@@ -12,8 +12,8 @@ struct ReplayModel {
   private let text: Result<ModelParts.TextParts, any Error>
 
   /// - Throws: what loading the backbone throws.
-  init(_ path: String) throws {
-    let loader = ModelLoader(path)
+  init(_ path: String, _ precision: Precision) throws {
+    let loader = ModelLoader(path, options: LoadOptions(precision: precision == .auto ? .f32 : precision))
     let (config, source) = try loader.loadBackbone()
     backbone = (config, source)
     scheduler = try loader.scheduler()

@@ -60,6 +60,24 @@ public enum HalfConversion {
   ) {
     kernels.f16_to_f32(destination, source.assumingMemoryBound(to: UInt16.self), count)
   }
+
+  /// Either of both.
+  static func widen(
+    _ source: UnsafeRawPointer, _ format: DType, _ destination: UnsafeMutablePointer<Float>, _ count: Int
+  ) {
+    if format == .bfloat16 {
+      bfloat16ToFloat(source, destination, count: count)
+    } else {
+      float16ToFloat(source, destination, count: count)
+    }
+  }
+
+  /// Float32 to bfloat16, to the nearest, ties to even.
+  static func floatToBFloat16(
+    _ source: UnsafePointer<Float>, _ destination: UnsafeMutableRawPointer, count: Int
+  ) {
+    kernels.f32_to_bf16(destination.assumingMemoryBound(to: UInt16.self), source, count)
+  }
 }
 
 extension Tensor {

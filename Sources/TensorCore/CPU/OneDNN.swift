@@ -9,10 +9,12 @@ enum OneDNN {
     return engine
   }()
 
-  static func descriptor(_ dims: [Int], _ tag: dnnl_format_tag_t) -> dnnl_memory_desc_t {
+  static func descriptor(
+    _ dims: [Int], _ tag: dnnl_format_tag_t, _ type: dnnl_data_type_t = dnnl_f32
+  ) -> dnnl_memory_desc_t {
     var layout = dnnl_memory_desc_t()
     check(
-      dnnl_memory_desc_init_by_tag(&layout, Int32(dims.count), dims.map(Int64.init), dnnl_f32, tag),
+      dnnl_memory_desc_init_by_tag(&layout, Int32(dims.count), dims.map(Int64.init), type, tag),
       "memory descriptor \(dims)")
     return layout
   }
@@ -40,6 +42,26 @@ enum OneDNN {
     dnnl_stream_wait(stream)
     for argument in memories { dnnl_memory_destroy(argument.memory) }
     dnnl_stream_destroy(stream)
+  }
+
+  /// Copies numbers from one layout to another.
+  static func reorder(
+    _ source: UnsafeMutablePointer<Float>, _ given: dnnl_memory_desc_t,
+    _ destination: UnsafeMutablePointer<Float>, _ wanted: dnnl_memory_desc_t
+  ) {
+    var (from, to) = (given, wanted)
+    var description: dnnl_primitive_desc_t?
+    check(dnnl_reorder_primitive_desc_create(&description, &from, engine, &to, engine, nil), "reorder")
+    var primitive: dnnl_primitive_t?
+    check(dnnl_primitive_create(&primitive, description), "reorder")
+    execute(
+      primitive,
+      [
+        (DNNL_ARG_SRC, from, UnsafeMutableRawPointer(source)),
+        (DNNL_ARG_DST, to, UnsafeMutableRawPointer(destination)),
+      ])
+    dnnl_primitive_destroy(primitive)
+    dnnl_primitive_desc_destroy(description)
   }
 
   /// Runs `body` with OpenMP limited to the calling thread.

@@ -18,9 +18,8 @@ extension Tensor {
     let rows = x.count / max(1, inputs)
     let result = Tensor(uninitialized: x.shape.dropLast() + [outputs])
     GEMM.run(
-      transposeB: true, m: rows, n: outputs, k: inputs, a: source.base, lda: inputs, b: matrix.base,
-      ldb: inputs,
-      c: result.base, ldc: outputs
+      transposeB: true, m: rows, n: outputs, k: inputs, a: source.base, lda: inputs, b: .floats(matrix.base),
+      ldb: inputs, c: result.base, ldc: outputs
     ) { rowRange, columns in
       for row in rowRange {
         let target = result.base + row * outputs + columns.lowerBound
@@ -50,16 +49,14 @@ extension Tensor {
     let dy = gradient.detached().contiguous()
     let dx = Tensor(uninitialized: x.shape)
     GEMM.run(
-      transposeB: false, m: rows, n: inputs, k: outputs, a: dy.base, lda: outputs, b: weight.base,
-      ldb: inputs,
-      c: dx.base, ldc: inputs)
+      transposeB: false, m: rows, n: inputs, k: outputs, a: dy.base, lda: outputs, b: .floats(weight.base),
+      ldb: inputs, c: dx.base, ldc: inputs)
     var results: [Tensor?] = [dx, nil]
     if wantsWeight {
       let dw = Tensor(uninitialized: weight.shape)
       GEMM.run(
         transposeA: true, transposeB: false, m: outputs, n: inputs, k: rows, a: dy.base, lda: outputs,
-        b: x.base,
-        ldb: inputs, c: dw.base, ldc: inputs)
+        b: .floats(x.base), ldb: inputs, c: dw.base, ldc: inputs)
       results[1] = dw
     }
     if hasBias {

@@ -20,7 +20,7 @@ struct ReplayCommand: ParsableCommand {
   @Option(help: "Folder of the adapter files that cases name (default: the golden's folder).")
   var loras: String?
 
-  @Option(help: "Arithmetic; replays run in f32.")
+  @Option(help: "Arithmetic of the denoiser; auto is f32, which made the golden.")
   var precision = Precision.auto
 
   @Option(help: ArgumentHelp("Threads of the engine (0 = all cores).", valueName: "n"))
@@ -40,11 +40,11 @@ struct ReplayCommand: ParsableCommand {
   }
 
   func run() throws {
-    guard precision == .auto || precision == .f32 else {
-      throw CLIError("--precision \(precision.rawValue) is not supported by replay; use f32")
-    }
     EngineThreads.request(threads)
-    let outcome = try Replay.run(model: model, golden: golden, loras: loras, output: output) { line in
+    let outcome = try Replay.run(
+      model: model, golden: golden, loras: loras, output: output, precision: precision
+    ) {
+      line in
       if !json { print(line) }
     }
     if json {

@@ -7,7 +7,10 @@ enum Machine {
   static func findings() -> [Finding] { [processor(), memory()] + libraries() }
 
   private static func processor() -> Finding {
-    let found = "\(SIMDLevel.current) kernels, \(EngineThreads.available) cores"
+    let found =
+      "\(SIMDLevel.current) kernels, \(EngineThreads.available) cores; bf16 "
+      + (ChipArithmetic.multipliesBFloat16 ? "multiplied" : "stored only, multiplied as f32") + "; int8 "
+      + (ChipArithmetic.multipliesInt8 ? "multiplied with VNNI" : "multiplied as 16-bit integers, no VNNI")
     guard SIMDLevel.current == .portable else { return Finding("processor", .fine, found) }
     return Finding("processor", .warning, found, remedy: "expect slow runs: this processor has no AVX2")
   }

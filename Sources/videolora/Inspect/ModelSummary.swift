@@ -11,6 +11,8 @@ struct ModelSummary {
     var dtypes: [String] = []
     var parameters = 0
     var bytes = 0
+    /// What matrices are quantised to, nil where none is.
+    var quantization: String?
   }
 
   let path: String
@@ -58,7 +60,11 @@ struct ModelSummary {
       component.bytes += source.count
       guard file.hasSuffix(".safetensors") else { continue }
       let tensors = try SafetensorsFile(source: source)
-      component.parameters += tensors.entries.values.reduce(0) { $0 + $1.count }
+      let scales = tensors.quantizationScales
+      if !scales.isEmpty { component.quantization = "int8" }
+      component.parameters += tensors.entries.reduce(0) {
+        $0 + (scales.contains($1.key) ? 0 : $1.value.count)
+      }
       for dtype in Set(tensors.entries.values.map(\.dtype.safetensorsName)).sorted()
       where !component.dtypes.contains(dtype) { component.dtypes.append(dtype) }
     }
@@ -91,6 +97,7 @@ struct ModelSummary {
           "name": .string(component.name), "class": .string(component.className),
           "parameters": .integer(component.parameters),
           "dtypes": .array(component.dtypes.map { .string($0) }),
+          "quantization": component.quantization.map { .string($0) } ?? .null,
           "bytes": .integer(component.bytes), "files": .array(component.files.map { .string($0) }),
         ])
       }
@@ -106,7 +113,9 @@ struct ModelSummary {
     for component in components {
       table.add(
         component.name, component.className, component.parameters == 0 ? "-" : millions(component.parameters),
-        component.dtypes.isEmpty ? "-" : component.dtypes.joined(separator: ", "), mebibytes(component.bytes))
+        component.dtypes.isEmpty
+          ? "-" : (component.quantization.map { "\($0): " } ?? "") + component.dtypes.joined(separator: ", "),
+        mebibytes(component.bytes))
     }
     print(table.text)
   }
