@@ -25,12 +25,12 @@ import Testing
     return 10 * log10(255 * 255 * Double(a.count) / max(squares, 1e-9))
   }
 
-  private func load(_ path: String = "builtin:nano", _ precision: Precision) throws -> VideoModel {
+  private func load(_ path: String = "builtin:nano", precision: Precision) throws -> VideoModel {
     try VideoModel.load(path, options: LoadOptions(precision: precision))
   }
 
   @Test func framesStayClose() throws {
-    let (f32, bf16, int8) = (try load(.f32), try load(.bf16), try load(.int8))
+    let (f32, bf16, int8) = (try load(precision: .f32), try load(precision: .bf16), try load(precision: .int8))
     #expect(f32.info.precision == .f32 && bf16.info.precision == .bf16 && int8.info.precision == .int8)
     #expect(int8.info.weightBytes < bf16.info.weightBytes && bf16.info.weightBytes <= f32.info.weightBytes)
     for clip in 0..<2 {
@@ -53,15 +53,15 @@ import Testing
     #expect(summary.matrices == 5 * 10 && summary.bytesAfter < summary.bytesBefore)
 
     // What was quantised when it was written is what is quantised when it is loaded.
-    let (stored, converted) = (try load(output, .auto), try load(.int8))
+    let (stored, converted) = (try load(output, precision: .auto), try load(precision: .int8))
     #expect(stored.info.precision == .int8 && stored.info.weightBytes == converted.info.weightBytes)
     #expect(stored.info.parameters == converted.info.parameters)
     #expect(try transformed(stored, clip: 0) == transformed(converted, clip: 0))
     // The same numbers in f32 and bf16.
-    let wide = try load(output, .f32)
+    let wide = try load(output, precision: .f32)
     #expect(wide.info.precision == .f32 && wide.info.weightBytes > stored.info.weightBytes)
     #expect(psnr(try transformed(wide, clip: 0), try transformed(stored, clip: 0)) > 32)
-    #expect(try load(output, .bf16).info.precision == .bf16)
+    #expect(try load(output, precision: .bf16).info.precision == .bf16)
 
     #expect(throws: PipelineError.self) { try ModelQuantizer.run(output, output: folder + "/again") }
     #expect(throws: WeightsError.self) { try ModelQuantizer.run("builtin:nano", output: output) }
@@ -76,7 +76,7 @@ import Testing
   }
 
   @Test func budgetsFollowThePrecision() throws {
-    let needed = UInt64(try load(.f32).info.weightBytes)
+    let needed = UInt64(try load(precision: .f32).info.weightBytes)
     #expect(throws: PipelineError.self) {
       try VideoModel.load("builtin:nano", options: LoadOptions(precision: .f32, memoryBudget: needed - 1))
     }
@@ -88,7 +88,7 @@ import Testing
   @Test func adaptersActBesideEveryPrecision() throws {
     // A LoRA is computed from the unquantised input, so strength 0 is the model without it.
     for precision in [Precision.bf16, .int8] {
-      let plain = try load(precision)
+      let plain = try load(precision: precision)
       let adapted = try plain.adapted(with: [AdapterRequest(path: "builtin:poster")])
       func frames(_ strength: Float) throws -> [UInt8] {
         var stream = try VideoStream(model: adapted, clipLength: 4, overlap: 0)

@@ -22,8 +22,8 @@ public struct ResidentSource: WeightSource {
   /// such as a cancellation, ends the loading.
   public init(
     loading source: any WeightSource, names: [String]? = nil,
-    format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 },
-    progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+    progress: (_ done: Int, _ total: Int) throws -> Void = { _, _ in },
+    format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 }
   ) throws {
     let names = names ?? source.names
     var weights: [String: Weight] = [:]

@@ -135,12 +135,12 @@ struct ModelLoader {
     format: (String, [Int], DType) -> DType = { $2 }
   ) throws -> ResidentSource {
     try ResidentSource(
-      loading: files.source, format: format,
+      loading: files.source,
       progress: { done, total in
         try cancellation.check()
         let share = total == 0 ? 1 : Double(done) / Double(total)
         progress(LoadProgress(component: component, fraction: start + (end - start) * share))
-      })
+      }, format: format)
   }
 
   private func codec(_ parts: ModelParts.CodecParts) throws -> LatentCodec {

@@ -5,7 +5,7 @@ public import TensorCore
 /// Writes a model directory whose denoiser holds 8-bit integers, loadable at once by the engine.
 ///
 /// The other components are copied. In `transformer/config.json` an entry `quantization_config` says what the weights
-/// are, so that other programs refuse them instead of reading noise; how they are stored is described in docs/wan.md.
+/// are, so that other programs refuse them instead of reading noise; how they are stored is described in docs/precision.md.
 public enum ModelQuantizer {
   /// What was written.
   public struct Summary: Sendable, Equatable {
