@@ -6,7 +6,8 @@ RELEASE := $(STATIC)/release
 SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib -Xswiftc -use-ld=lld
 PREFIX ?= /usr/local
 
-.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows results-precision soak fuzz clean
+.PHONY: demo test build install packages plugin lint imports symbols pipelines unit bench results-windows results-speed \
+  results-precision results-cache results-rss soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -29,7 +30,7 @@ install: build
 	install -Dm755 $(RELEASE)/videolora $(DESTDIR)$(PREFIX)/bin/videolora
 
 lint:
-	swift format lint --strict --recursive Package.swift Sources plugin Tests
+	swift format lint --strict --recursive Package.swift Sources plugin Tests Benchmarks
 
 imports:
 	@.ci/check-imports.sh
@@ -54,6 +55,24 @@ results-windows: build
 
 results-precision: build
 	tools/results/precision.sh $(RELEASE)/videolora
+
+# The engine beside diffusers: PEERS holds bench_diffusers.py, MODELS wan-full. Goes on where it was interrupted.
+results-speed: build
+	swift build -c release --package-path Benchmarks
+	tools/results/speed.sh $(RELEASE)/videolora --peers "$(PEERS)" --models "$(MODELS)" $(if $(SDCPP),--sdcpp "$(SDCPP)") \
+	  --benchmarks Benchmarks/.build/release/benchmarks
+
+results-cache: build
+	tools/results/cache.sh $(RELEASE)/videolora
+
+# 2,000 clips through the element: growth of the process.
+results-rss: build
+	tools/results/rss.sh $(RELEASE) 2000
+
+# Kernels, blocks and workloads beside this machine's ceilings.
+bench: packages
+	swift build -c release --package-path Benchmarks
+	Benchmarks/.build/release/benchmarks
 
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build

@@ -1,4 +1,5 @@
 import DiffusionLayers
+import DiffusionModels
 import TensorCore
 
 /// What text-to-video and video-to-video share: settings resolved against the model, and the denoising of one
@@ -8,6 +9,7 @@ struct ClipSampler {
   let conditioning: Conditioning
   let steps: Int
   let guidanceScale: Float
+  let cacheThreshold: Float
   let config: any SchedulerConfig
 
   /// Resolves settings and encodes the text.
@@ -22,13 +24,19 @@ struct ClipSampler {
       throw PipelineError.option(
         name: "guidance-scale", value: "\(settings.guidanceScale)", reason: "must be finite")
     }
+    guard (0...1).contains(settings.cacheThreshold) else {
+      throw PipelineError.option(
+        name: "cache-threshold", value: "\(settings.cacheThreshold)", reason: "must lie in 0…1")
+    }
     self.model = model
+    cacheThreshold = settings.cacheThreshold
     steps = settings.steps > 0 ? settings.steps : model.info.defaultSteps
     guidanceScale = settings.guidanceScale >= 0 ? settings.guidanceScale : model.info.defaultGuidance
     config = try model.scheduler.config(for: settings.scheduler)
     let before = now()
     conditioning = try model.text.encode(
-      settings, caption: caption, RunContext(strengths: [], cancellation: monitor.cancellation))
+      settings, caption: caption, guidanceScale: guidanceScale,
+      RunContext(strengths: [], cancellation: monitor.cancellation))
     stages.text += now() - before
   }
 
@@ -56,11 +64,6 @@ struct ClipSampler {
     return RunContext(strengths: rows, cancellation: monitor.cancellation)
   }
 
-  /// A context without conditions, every adapter at strength 1.
-  static func plainContext(_ model: VideoModel) -> RunContext {
-    RunContext(strengths: model.adapters.map { _ in [1] })
-  }
-
   /// Reports a clip as done, after its last frame was decoded.
   func reportEnd(ofClip clip: Int, steps: Int, _ monitor: RunMonitor) {
     monitor.progress?(GenerationProgress(clip: clip, step: steps, steps: steps, fraction: 1, etaSeconds: 0))
@@ -81,20 +84,25 @@ struct ClipSampler {
   }
 
   /// All steps of one clip, with progress after each; nine tenths of the work count as done then, the rest is
-  /// decoding.
+  /// decoding. Adds its seconds and steps to `stages`.
   func denoise(
     _ latents: Tensor, _ loop: DenoisingLoop, clip: Int, _ run: RunContext, _ monitor: RunMonitor,
-    noise: () -> Tensor
+    stages: inout StageSeconds, noise: () -> Tensor
   ) throws -> Tensor {
+    var cache = FirstBlockCache(threshold: cacheThreshold)
     let steps = loop.steps
     let start = now()
     monitor.progress?(GenerationProgress(clip: clip, step: 0, steps: steps, fraction: 0, etaSeconds: nil))
-    return try loop.run(latents, run, noise: noise) { step, _ in
+    let result = try loop.run(latents, run, cache: &cache, noise: noise) { step, _ in
       let spent = now() - start
       monitor.progress?(
         GenerationProgress(
           clip: clip, step: step, steps: steps, fraction: 0.9 * Double(step) / Double(steps),
           etaSeconds: spent / Double(step) * Double(steps - step)))
     }
+    stages.denoise += now() - start
+    stages.steps += steps
+    stages.cachedSteps += cache.reused
+    return result
   }
 }

@@ -1,3 +1,4 @@
+import DiffusionLayers
 import DiffusionModels
 import TensorCore
 
@@ -36,20 +37,24 @@ public enum ModelBenchmark {
   }
 
   /// Times `repeats` runs after one warm-up. Sizes of 0 take the model's own.
+  /// - Parameter adapters: each with its strength, beside the weights (not merged).
   /// - Throws: what loading and running throw.
   public static func run(
     _ path: String, options: LoadOptions = LoadOptions(), workload: Workload, frames: Int = 0, width: Int = 0,
-    height: Int = 0, steps: Int = 0, repeats: Int = 3
+    height: Int = 0, settings: SamplerSettings = SamplerSettings(),
+    adapters: [(request: AdapterRequest, strength: Float)] = [], repeats: Int = 3
   ) throws -> Result {
     let before = now()
-    let model = try VideoModel.load(path, options: options)
+    var model = try VideoModel.load(path, options: options)
+    if !adapters.isEmpty { model = try model.adapted(with: adapters.map(\.request)) }
     let loadSeconds = now() - before
     let (frames, width, height) = (
       frames > 0 ? frames : model.info.clipLength, width > 0 ? width : model.info.trainedWidth,
       height > 0 ? height : model.info.trainedHeight
     )
     try model.checkBudget(frames: frames, width: width, height: height)
-    let body = try body(model, workload, frames: frames, width: width, height: height, steps: steps)
+    let body = try body(
+      model, workload, frames: frames, width: width, height: height, settings, adapters.map(\.strength))
     FlopCounter.start()
     try body()
     let gflop = FlopCounter.stop() / 1e9
@@ -71,10 +76,11 @@ public enum ModelBenchmark {
   }
 
   private static func body(
-    _ model: VideoModel, _ workload: Workload, frames: Int, width: Int, height: Int, steps: Int
+    _ model: VideoModel, _ workload: Workload, frames: Int, width: Int, height: Int,
+    _ settings: SamplerSettings, _ strengths: [Float]
   ) throws -> () throws -> Void {
     var random = TorchRandom(seed: 0)
-    let run = ClipSampler.plainContext(model)
+    let run = RunContext(strengths: strengths.map { [$0] })
     let (rows, columns) = (model.padded(height) / model.codec.ratio, model.padded(width) / model.codec.ratio)
     let latents = random.randn([1, model.codec.channels, model.info.latentFrames(frames), rows, columns])
     let source = (0..<frames).map { frame in
@@ -97,13 +103,12 @@ public enum ModelBenchmark {
       return { _ = try model.codec.decode(latents, height: height, width: width, run) }
     case .text:
       let settings = SamplerSettings(prompt: "a person walks near the water at night", negativePrompt: "dark")
-      return { _ = try model.text.encode(settings, run) }
+      return { _ = try model.text.encodeAnew(settings, run) }
     case .clip:
       return {
         var stream = try VideoStream(model: model, clipLength: frames, overlap: 0)
-        let settings = SamplerSettings(steps: steps)
         for frame in source {
-          _ = try stream.push(frame, strength: 0.5, adapterStrengths: [], settings: settings)
+          _ = try stream.push(frame, strength: 0.5, adapterStrengths: strengths, settings: settings)
         }
         _ = try stream.drain(settings: settings)
       }

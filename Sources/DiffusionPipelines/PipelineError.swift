@@ -1,4 +1,4 @@
-import DiffusionLayers
+public import DiffusionLayers
 
 /// Why a model cannot be loaded or a run cannot go on: a sentence that names the cause and the remedy.
 public enum PipelineError: Error, Equatable, CustomStringConvertible {
@@ -7,6 +7,8 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
   case overBudget(needed: UInt64, budget: UInt64, what: String)
   case overMemory(needed: UInt64, available: UInt64, what: String)
   case embeddings(file: String, reason: String)
+  /// The file of `prompt-embeds` cannot be read.
+  case embeddingsFile(WeightsError)
   case noTextEncoder(model: String, reason: String)
   case option(name: String, value: String, reason: String)
   case notFinite(step: Int, steps: Int)
@@ -27,6 +29,7 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
       "\(what) needs \(Self.mebibytes(needed)) MiB and this machine has \(available >> 20) MiB; lower "
         + "clip-length or the picture size"
     case .embeddings(let file, let reason): "prompt-embeds '\(file)': \(reason)"
+    case .embeddingsFile(let error): "prompt-embeds: \(error)"
     case .noTextEncoder(let model, let reason):
       "'\(model)' cannot encode prompts: \(reason); or set prompt-embeds to a file of precomputed embeddings"
     case .option(let name, let value, let reason): "\(name)=\(value) \(reason)"

@@ -58,10 +58,14 @@ public struct SamplerSettings: Sendable, Equatable {
   public var scheduler: SchedulerKind
   public var seed: UInt64
   public var compose: ComposeMode
+  /// First-block cache: the largest relative change of the first block's residual at which a step takes the other
+  /// blocks' from the step before; 0 is off, the largest is 1.
+  public var cacheThreshold: Float
 
   public init(
     prompt: String = "", negativePrompt: String = "", promptEmbeds: String? = nil, steps: Int = 0,
-    guidanceScale: Float = -1, scheduler: SchedulerKind = .auto, seed: UInt64 = 0, compose: ComposeMode = .sum
+    guidanceScale: Float = -1, scheduler: SchedulerKind = .auto, seed: UInt64 = 0,
+    compose: ComposeMode = .sum, cacheThreshold: Float = 0
   ) {
     self.prompt = prompt
     self.negativePrompt = negativePrompt
@@ -71,6 +75,7 @@ public struct SamplerSettings: Sendable, Equatable {
     self.scheduler = scheduler
     self.seed = seed
     self.compose = compose
+    self.cacheThreshold = cacheThreshold
   }
 }
 
@@ -108,6 +113,9 @@ public struct StageSeconds: Sendable, Equatable {
   public var decode = 0.0
   public var clips = 0
   public var frames = 0
+  /// Denoising steps, and those of them in which the first-block cache left out the other blocks.
+  public var steps = 0
+  public var cachedSteps = 0
   /// The most bytes of live tensors at one time.
   public var peakBytes = 0
 

@@ -38,15 +38,13 @@ public enum TextToVideo {
     }
     let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames, monitor: monitor)
     let loop = try sampler.loop()
-    let before = now()
     let latents = try sampler.denoise(
-      start * loop.scheduler.initNoiseSigma, loop, clip: clipIndex, run, monitor,
+      start * loop.scheduler.initNoiseSigma, loop, clip: clipIndex, run, monitor, stages: &stages,
       noise: { random.randn(Array(shape.dropFirst())).reshaped(shape) })
     let middle = now()
     let result = try model.codec.decode(
       latents, height: height, width: width,
       budget: model.codecBudget(frames: frames, width: width, height: height), run)
-    stages.denoise += middle - before
     stages.decode += now() - middle
     stages.clips += 1
     sampler.reportEnd(ofClip: clipIndex, steps: loop.steps, monitor)

@@ -38,7 +38,7 @@ enum VideoToVideo {
     }
     let encoded = now()
     var draws: UInt64 = 0
-    latents = try sampler.denoise(latents, loop, clip: clip, run, monitor) {
+    latents = try sampler.denoise(latents, loop, clip: clip, run, monitor, stages: &stages) {
       // Fresh noise belongs to the stream's frames too.
       draws += 1
       return drawn(StreamNoise(seed: noise.seed ^ (draws &* 0xd1b5_4a32_d192_ed03)))
@@ -46,7 +46,6 @@ enum VideoToVideo {
     let denoised = now()
     let result = try model.codec.decode(latents, height: height, width: width, budget: budget, run)
     stages.encode += encoded - start
-    stages.denoise += denoised - encoded
     stages.decode += now() - denoised
     stages.clips += 1
     sampler.reportEnd(ofClip: clip, steps: loop.steps, monitor)

@@ -63,7 +63,7 @@ import Testing
       ("num_layers", JSONValue.string("three")), ("patch_size", .array([.integer(1)])),
       ("image_dim", .integer(1280)),
       ("num_attention_heads", .integer(-3)), ("_class_name", .string("UNet2DConditionModel")),
-      ("eps", .bool(true)),
+      ("eps", .bool(true)), ("eps", .integer(0)), ("eps", .number(-1e-6)),
       ("ffn_dim", .null), ("attention_head_dim", .integer(Int.max)),
     ] {
       var changed = good

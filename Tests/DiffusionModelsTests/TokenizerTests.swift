@@ -71,6 +71,28 @@ import Testing
     }
   }
 
+  /// Two-byte fields up to the limit: walked one at a time, in no more memory than the file has.
+  @Test func manySmallFieldsTakeNoMemory() {
+    let field: [UInt8] = [0x38, 0x01]  // number 7, which no message has
+    let size = SentencePieceTokenizer.sizeLimit
+    let crafted = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      for index in 0..<size { buffer[index] = field[index % 2] }
+      count = size
+    }
+    let before = peakRSS()
+    #expect(throws: ConfigError.self) { try SentencePieceTokenizer(crafted, sentinels: 0, file: "x") }
+    #expect(peakRSS() - before < 64 << 20)
+    #expect(throws: ConfigError.self) {
+      try SentencePieceTokenizer(crafted + [0x38, 0x01], sentinels: 0, file: "x")
+    }
+  }
+
+  private func peakRSS() -> Int {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return usage.ru_maxrss * 1024
+  }
+
   /// One varint field, and one field of bytes, of a protocol buffer.
   private func number(_ field: UInt8, _ value: UInt8) -> [UInt8] { [field << 3, value] }
   private func message(_ field: UInt8, _ content: [UInt8]) -> [UInt8] {

@@ -68,7 +68,7 @@ import Testing
     }
     #expect(throws: (any Error).self) {
       // An adapter of another width.
-      try base.adapted(with: [AdapterRequest(path: Fixture.path("wan_tiny_loras/wan.peft.safetensors"))])
+      try base.adapted(with: [AdapterRequest(path: Fixture.path("wan_tiny_loras/wan_tiny.peft.safetensors"))])
     }
     // Half of the keys name modules that the model does not have.
     let path = "/tmp/videolora-half-\(getpid()).safetensors"

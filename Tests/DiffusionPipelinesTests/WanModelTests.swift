@@ -110,6 +110,19 @@ import Testing
     let error = #expect(throws: PipelineError.self) { try VideoStream(model: model, clipLength: 8) }
     #expect("\(error.map { "\($0)" } ?? "")".contains("4n + 1"))
     #expect(model.info.latentFrames(17) == 5)
+    // The index's own hint is held to the same rule.
+    let index = folders.diffusers + "/model_index.json"
+    var json = try ModelDirectory(folders.diffusers).json("model_index.json")
+    for (hint, isPossible) in [(13, true), (12, false)] {
+      json["videolora"] = .object(["clip_length": .integer(hint)])
+      try ModelFolders.write(index, JSONValue.object(json).serialized())
+      let result = Result { try VideoModel.load(folders.diffusers).info.clipLength }
+      switch result {
+      case .success(let length): #expect(isPossible && length == hint)
+      case .failure(let error): #expect(!isPossible && "\(error)".contains("'clip_length' is 12"), "\(error)")
+      }
+    }
+    #expect(model.info.isClipLength(model.info.clipLength))
   }
 
   @Test func budgetsAreCheckedFirst() throws {
@@ -144,8 +157,14 @@ import Testing
       try ModelDirectory(folders.diffusers).json("transformer/config.json")["text_dim"]?.int)
     writer.add("prompt_embeds", Tensor.zeros([1, 8, width]))
     try writer.write(to: embeddings)
-    var given = Self.settings
-    given.promptEmbeds = embeddings
+    // Without the negative ones guidance has nothing to guide away from.
+    let both = folders.root + "/comfy/both.safetensors"
+    writer.add("negative_prompt_embeds", Tensor.zeros([1, 8, width]))
+    try writer.write(to: both)
+    defer { unlink(both) }
+    var (given, half) = (Self.settings, Self.settings)
+    given.promptEmbeds = both
+    half.promptEmbeds = embeddings
     func expect(_ reason: String, _ path: String) throws {
       let model = try VideoModel.load(path)
       var stages = StageSeconds()
@@ -158,6 +177,15 @@ import Testing
       let frames = try TextToVideo.run(
         model, settings: given, frames: 1, width: 16, height: 16, stages: &stages)
       #expect(frames.count == 1)
+      let lacking = #expect(throws: PipelineError.self) {
+        try TextToVideo.run(model, settings: half, frames: 1, width: 16, height: 16, stages: &stages)
+      }
+      #expect("\(lacking.map { "\($0)" } ?? "")".contains("no tensor 'negative_prompt_embeds'"))
+      half.guidanceScale = 1
+      defer { half.guidanceScale = 4 }
+      #expect(
+        try TextToVideo.run(model, settings: half, frames: 1, width: 16, height: 16, stages: &stages).count
+          == 1)
     }
     let text = folders.diffusers + "/text_encoder"
     unlink(text)
@@ -183,6 +211,67 @@ import Testing
     try expect("no UMT5 encoder", folders.original)
     symlink(Fixture.path("README.md"), folders.original + "/models_t5_umt5-xxl-enc-bf16.pth")
     try expect("models_t5_umt5-xxl-enc-bf16.pth", folders.original)
+  }
+
+  /// The encoder is read while it runs: once its file is gone, only what is remembered can be had.
+  @Test func aPromptIsEncodedOnce() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let file = folders.original + "/umt5.safetensors"
+    let model = try VideoModel.load(folders.original)
+    let adapter = AdapterRequest(path: Fixture.path("wan_tiny_loras/wan_tiny.peft.safetensors"))
+    var stages = StageSeconds()
+    func frames(_ model: VideoModel, _ settings: SamplerSettings, clip: Int = 0) throws -> [Frame] {
+      try TextToVideo.run(
+        model, settings: settings, frames: 1, width: 16, height: 16, clipIndex: clip, stages: &stages)
+    }
+    let first = try frames(model, Self.settings)
+    truncate(file, 100)
+    #expect(try frames(model, Self.settings) == first)
+    var other = Self.settings
+    (other.seed, other.steps) = (9, 3)
+    #expect(try frames(try model.adapted(with: [adapter]), other, clip: 1).count == 1)
+    // Without guidance the negative prompt is not needed.
+    (other.negativePrompt, other.guidanceScale) = ("something new", 1)
+    #expect(try frames(model, other).count == 1)
+    other.guidanceScale = 4
+    #expect(throws: (any Error).self) { try frames(model, other) }
+    other.guidanceScale = 1
+    other.prompt = "something new"
+    #expect(throws: (any Error).self) { try frames(model, other) }
+  }
+
+  @Test func guidanceWithoutNegativeEmbeddingsEncodesTheNegativePrompt() throws {
+    let folders = try ModelFolders()
+    defer { folders.remove() }
+    let model = try VideoModel.load(folders.diffusers)
+    let width = try #require(
+      try ModelDirectory(folders.diffusers).json("transformer/config.json")["text_dim"]?.int)
+    var stages = StageSeconds()
+    func frames(_ tensors: [(String, Tensor)], negative: String, scale: Float = 4) throws -> [Frame] {
+      let path = folders.root + "/embeddings.safetensors"
+      defer { unlink(path) }
+      var writer = SafetensorsWriter()
+      for (name, tensor) in tensors { writer.add(name, tensor) }
+      try writer.write(to: path)
+      return try TextToVideo.run(
+        model,
+        settings: SamplerSettings(
+          negativePrompt: negative, promptEmbeds: path, steps: 2, guidanceScale: scale, seed: 1), frames: 1,
+        width: 16, height: 16, stages: &stages)
+    }
+    var random = TorchRandom(seed: 4)
+    let positive = ("prompt_embeds", random.randn([1, 512, width]))
+    let zeros = ("negative_prompt_embeds", Tensor.zeros([1, 512, width]))
+    let (slow, dark) = (
+      try frames([positive], negative: "slow"), try frames([positive], negative: "dark and grey")
+    )
+    #expect(slow != dark)
+    #expect(try frames([positive, zeros], negative: "slow") != slow)
+    #expect(try frames([positive], negative: "slow", scale: 1) == frames([positive], negative: "x", scale: 1))
+    let short = ("prompt_embeds", random.randn([1, 8, width]))
+    let error = #expect(throws: PipelineError.self) { try frames([short], negative: "slow") }
+    #expect("\(error.map { "\($0)" } ?? "")".contains("no tensor 'negative_prompt_embeds'"))
   }
 
   @Test func otherCheckpointsAreNamed() throws {

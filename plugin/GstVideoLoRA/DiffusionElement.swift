@@ -287,6 +287,7 @@ struct RunStats: Sendable {
       .set("clips", stages.clips).set("frames", frames)
       .set("text-seconds", stages.text).set("encode-seconds", stages.encode)
       .set("denoise-seconds", stages.denoise).set("decode-seconds", stages.decode)
+      .set("steps", stages.steps).set("cached-steps", stages.cachedSteps)
       .set("peak-bytes", UInt64(clamping: stages.peakBytes))
   }
 }

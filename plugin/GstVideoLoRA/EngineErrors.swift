@@ -34,6 +34,7 @@ extension ElementError {
 
   private static func kind(_ error: PipelineError) -> Kind {
     switch error {
+    case .embeddingsFile(let error): kind(error)
     case .missingComponent: .resourceNotFound
     case .overBudget: .resourceNoSpace
     case .notFinite: .streamFailed

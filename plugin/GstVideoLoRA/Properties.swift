@@ -68,6 +68,10 @@ private let sharedProperties: [Property<Settings>] = [
   .enumeration(
     "scheduler", \.scheduler, type: { schedulerType }, default: .auto, .playing, "Scheduler",
     "Sampling algorithm"),
+  .double(
+    "cache-threshold", \.cacheThreshold, 0...1, default: 0, .playing, "Cache threshold",
+    "First-block cache: steps whose first block changes by less than this share reuse the other blocks of the step "
+      + "before, which is faster and less exact (0 = off)"),
   .uint64(
     "seed", \.seed, default: 0, .playing, "Seed", "Seed of the noise; clip i uses a seed made from both"),
   .int(

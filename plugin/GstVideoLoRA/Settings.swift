@@ -25,6 +25,7 @@ struct Settings: Sendable {
   var steps = 0
   var guidanceScale = -1.0
   var scheduler = SchedulerKind.auto
+  var cacheThreshold = 0.0
   var seed: UInt64 = 0
   var clipLength = 0
   var overlap = -1
@@ -47,6 +48,7 @@ struct Settings: Sendable {
     sampler.scheduler = scheduler
     sampler.seed = seed
     sampler.compose = compose
+    sampler.cacheThreshold = Float(cacheThreshold)
     return sampler
   }
 

@@ -328,6 +328,8 @@ extension StageSeconds {
     sum.decode += other.decode
     sum.clips += other.clips
     sum.frames += other.frames
+    sum.steps += other.steps
+    sum.cachedSteps += other.cachedSteps
     sum.peakBytes = max(peakBytes, other.peakBytes)
     return sum
   }

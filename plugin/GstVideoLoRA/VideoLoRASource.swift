@@ -159,6 +159,11 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
 
   private func generate(_ loaded: LoadedModel, _ settings: Settings, _ info: GstVideoInfo) throws -> [Frame] {
     let count = settings.clipLength > 0 ? settings.clipLength : loaded.model.info.clipLength
+    guard loaded.model.info.isClipLength(count) else {
+      throw PipelineError.option(
+        name: "clip-length", value: "\(count)",
+        reason: "must be \(loaded.model.info.clipLengthRule) with this model")
+    }
     if clip == 0 {
       postInfo(
         ElementError(

@@ -75,6 +75,15 @@ extension ElementTests {
       try expectOne(["memory-budget": "1000"], naming: ["memory-budget", "MiB"])
     }
 
+    @Test func embeddingsThatAreNotThere() throws {
+      let properties: KeyValuePairs = ["prompt-embeds": "/nowhere/e.safetensors"]
+      try expectOne(properties, naming: ["prompt-embeds", "/nowhere/e.safetensors"])
+      #expect(try errors(properties).first?.name == "gst-resource-error-quark")
+      let path = file("embeds.safetensors", [1, 2, 3])
+      defer { unlink(path) }
+      try expectOne(["prompt-embeds": path], naming: ["prompt-embeds", path])
+    }
+
     @Test func aWordTheModelDoesNotKnow() throws {
       try expectOne(["prompt": "xyzzy"], naming: ["xyzzy"])
     }

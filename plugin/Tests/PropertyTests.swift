@@ -7,6 +7,7 @@ extension ElementTests {
   @Suite struct Properties {
     private static let shared = [
       "model", "prompt", "negative-prompt", "prompt-embeds", "steps", "guidance-scale", "scheduler", "seed",
+      "cache-threshold",
       "clip-length", "loras", "lora-strict", "compose", "precision", "threads", "memory-budget", "stats",
     ]
 

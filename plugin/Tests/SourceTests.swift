@@ -1,5 +1,7 @@
 import CGStreamer
 import CGStreamerCheck
+import Glibc
+import TestSupport
 import Testing
 
 extension ElementTests {
@@ -69,6 +71,29 @@ extension ElementTests {
       #expect(frames.isEmpty)
       let errors = messages.filter { $0.type == GST_MESSAGE_ERROR }
       #expect(errors.count == 1 && errors.first?.text.contains("xyzzy") == true, "\(errors.map(\.text))")
+    }
+
+    /// The engine calls it frames; the user set clip-length.
+    @Test func aLengthTheModelCannotHaveIsNamedAsTheProperty() throws {
+      let folder = "/tmp/videolora-test-\(getpid())-lengths"
+      mkdir(folder, 0o755)
+      defer {
+        for name in ["model_index.json", "transformer", "vae"] { unlink("\(folder)/\(name)") }
+        rmdir(folder)
+      }
+      symlink(Fixture.path("wan_tiny/transformer"), folder + "/transformer")
+      symlink(Fixture.path("autoencoder_kl_wan/vae"), folder + "/vae")
+      let index = try #require(fopen(folder + "/model_index.json", "w"))
+      fputs(
+        #"{"transformer": ["diffusers", "WanTransformer3DModel"], "vae": ["diffusers", "AutoencoderKLWan"]}"#,
+        index)
+      fclose(index)
+      let (frames, messages) = try run("videolorasrc model=\(folder) clip-length=6")
+      #expect(frames.isEmpty)
+      let errors = messages.filter { $0.type == GST_MESSAGE_ERROR }
+      #expect(
+        errors.count == 1 && errors.first?.text.contains("clip-length=6 must be 4n + 1") == true,
+        "\(errors.map(\.text))")
     }
 
     @Test func sameSeedSameVideo() throws {

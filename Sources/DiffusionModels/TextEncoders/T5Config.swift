@@ -54,6 +54,7 @@ public struct T5Config: Sendable, Equatable {
       throw config.invalid("relative_attention_max_distance", "must be above a quarter of the buckets")
     }
     layerNormEpsilon = Float(try config.number("layer_norm_epsilon", default: 1e-6))
+    guard layerNormEpsilon > 0 else { throw config.invalid("layer_norm_epsilon", "must be above 0") }
     let kind = config.isNull("feed_forward_proj") ? nil : try config.string("feed_forward_proj")
     guard let parsed = FeedForward(rawValue: kind ?? (hasBiasInEveryLayer ? "gated-gelu" : "relu")) else {
       throw config.invalid("feed_forward_proj", "must be \"gated-gelu\" or \"relu\"")

@@ -21,7 +21,8 @@ struct SentencePieceModelFile {
 
   init(_ bytes: [UInt8]) throws(Rejection) {
     guard !bytes.isEmpty else { throw Rejection(reason: "it is empty") }
-    for field in try ProtoFields.all(bytes[...]) {
+    var fields = ProtoFields(bytes[...])
+    while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .bytes(let piece)): try add(piece)
       case (2, .bytes(let trainer)): try check(trainer: trainer)
@@ -40,7 +41,8 @@ struct SentencePieceModelFile {
     }
     var text: ArraySlice<UInt8> = []
     var kind: UInt64 = 1
-    for field in try ProtoFields.all(message) {
+    var fields = ProtoFields(message)
+    while let field = try fields.next() {
       switch (field.number, field.value) {
       case (1, .bytes(let bytes)): text = bytes
       case (2, .number(let bits)):
@@ -61,14 +63,19 @@ struct SentencePieceModelFile {
 
   /// `TrainerSpec`: 3 kind of model (1 unigram).
   private func check(trainer message: ArraySlice<UInt8>) throws(Rejection) {
-    for field in try ProtoFields.all(message) where field.number == 3 && field.value != .number(1) {
-      throw Rejection(reason: "it is no unigram model; T5 and UMT5 come with one")
+    var fields = ProtoFields(message)
+    while let field = try fields.next() {
+      guard field.number != 3 || field.value == .number(1) else {
+        throw Rejection(reason: "it is no unigram model; T5 and UMT5 come with one")
+      }
     }
   }
 
   /// `NormalizerSpec`: 2 table of character replacements.
   private func check(normalizer message: ArraySlice<UInt8>) throws(Rejection) {
-    for field in try ProtoFields.all(message) where field.number == 2 {
+    var fields = ProtoFields(message)
+    while let field = try fields.next() {
+      guard field.number == 2 else { continue }
       guard case .bytes(let table) = field.value else {
         throw Rejection(reason: "its table of character replacements is malformed")
       }
@@ -79,7 +86,8 @@ struct SentencePieceModelFile {
   }
 }
 
-/// One field of a protocol buffer message.
+/// The fields of a protocol buffer message in order, one at a time: a message of two-byte fields would take many
+/// times its size as a list.
 private struct ProtoFields {
   enum Value: Equatable {
     /// A varint or a fixed number, its bits.
@@ -87,31 +95,29 @@ private struct ProtoFields {
     case bytes(ArraySlice<UInt8>)
   }
 
-  var number: UInt64
-  var value: Value
-
   private typealias Rejection = SentencePieceModelFile.Rejection
+  private var rest: ArraySlice<UInt8>
 
-  /// The fields of a message in order. Groups, which this format does not have, are refused.
-  static func all(_ message: ArraySlice<UInt8>) throws(SentencePieceModelFile.Rejection) -> [ProtoFields] {
-    var fields: [ProtoFields] = []
-    var rest = message
-    while !rest.isEmpty {
-      let tag = try varint(&rest)
-      let number = tag >> 3
-      guard number > 0, tag <= UInt64(UInt32.max) else { throw damaged }
-      switch tag & 7 {
-      case 0: fields.append(ProtoFields(number: number, value: .number(try varint(&rest))))
-      case 1: fields.append(ProtoFields(number: number, value: .number(littleEndian(try take(8, &rest)))))
-      case 5: fields.append(ProtoFields(number: number, value: .number(littleEndian(try take(4, &rest)))))
-      case 2:
-        let length = try varint(&rest)
-        guard length <= UInt64(rest.count) else { throw damaged }
-        fields.append(ProtoFields(number: number, value: .bytes(try take(Int(length), &rest))))
-      default: throw damaged
-      }
+  init(_ message: ArraySlice<UInt8>) {
+    rest = message
+  }
+
+  /// The next field, nil at the end. Groups, which this format does not have, are refused.
+  mutating func next() throws(SentencePieceModelFile.Rejection) -> (number: UInt64, value: Value)? {
+    guard !rest.isEmpty else { return nil }
+    let tag = try Self.varint(&rest)
+    let number = tag >> 3
+    guard number > 0, tag <= UInt64(UInt32.max) else { throw Self.damaged }
+    switch tag & 7 {
+    case 0: return (number, .number(try Self.varint(&rest)))
+    case 1: return (number, .number(Self.littleEndian(try Self.take(8, &rest))))
+    case 5: return (number, .number(Self.littleEndian(try Self.take(4, &rest))))
+    case 2:
+      let length = try Self.varint(&rest)
+      guard length <= UInt64(rest.count) else { throw Self.damaged }
+      return (number, .bytes(try Self.take(Int(length), &rest)))
+    default: throw Self.damaged
     }
-    return fields
   }
 
   private static let damaged = Rejection(reason: "it is damaged or no SentencePiece model")

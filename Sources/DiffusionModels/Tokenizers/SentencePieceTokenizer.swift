@@ -14,6 +14,9 @@ public struct SentencePieceTokenizer: Sendable {
   private let specialTokens: [(text: [UInt8], id: Int)]
   private let file: String
 
+  /// The most bytes a `spiece.model` can have; UMT5's has 5 MiB.
+  public static let sizeLimit = 64 << 20
+
   /// - Parameters:
   ///   - bytes: the content of a `spiece.model`.
   ///   - sentinels: number of `<extra_id_N>` tokens above the pieces, the last one first.
@@ -25,6 +28,7 @@ public struct SentencePieceTokenizer: Sendable {
         file: file, key: "spiece.model",
         reason: "cannot be used: \(reason); take the file of the model's own tokenizer folder")
     }
+    guard bytes.count <= Self.sizeLimit else { throw refused("it has more than \(Self.sizeLimit >> 20) MiB") }
     let checked: SentencePieceModelFile
     do { checked = try SentencePieceModelFile(bytes) } catch { throw refused(error.reason) }
     let model: LoadedModel

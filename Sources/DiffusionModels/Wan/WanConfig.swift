@@ -34,6 +34,7 @@ public struct WanConfig: Sendable, Equatable {
     numLayers = try config.integer("num_layers", in: 1...512)
     crossAttnNorm = try config.bool("cross_attn_norm", default: true)
     eps = Float(try config.number("eps", default: 1e-6))
+    guard eps > 0 else { throw config.invalid("eps", "must be above 0") }
     guard attentionHeadDim % 2 == 0 else {
       throw config.invalid("attention_head_dim", "must be even for rotary embeddings")
     }

@@ -148,6 +148,14 @@ public struct WanTransformer: Sendable {
   public func callAsFunction(
     _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext
   ) throws(Cancelled) -> Tensor {
+    var cache = FirstBlockCache()
+    return try callAsFunction(latents, timesteps: timesteps, context: context, run, cache: &cache)
+  }
+
+  /// The same with a clip's memory of its steps, which may leave out blocks.
+  public func callAsFunction(
+    _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext, cache: inout FirstBlockCache
+  ) throws(Cancelled) -> Tensor {
     // patches along frames, rows, columns
     let grid = zip(latents.shape[2...], config.patchSize).map { $0 / $1 }
     let run = run.along(.frames(perFrame: grid[1] * grid[2]))
@@ -156,8 +164,8 @@ public struct WanTransformer: Sendable {
 
     var x = patchEmbedding(patchify(latents, grid), run)  // [B, L, D]
     let (embedding, modulation, text) = conditionEmbedder(timesteps: timesteps, text: context, run)
-    for block in blocks {
-      x = try block(x, context: text, time: modulation, rope: rope, run)
+    x = try cache.run(x, blocks: blocks.count) { index, x throws(Cancelled) in
+      try blocks[index](x, context: text, time: modulation, rope: rope, run)
     }
     // [B, 2, D]: shift, scale
     let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])

@@ -39,7 +39,12 @@ public struct ModelInfo: Sendable, Equatable {
 
   /// Whether a clip can have this length.
   public func isClipLength(_ frames: Int) -> Bool {
-    frames > 0 && (frames - 1) % temporalRatio == 0 && latentFrames(frames) % temporalPatch == 0
+    Self.isClipLength(frames, temporalRatio: temporalRatio, temporalPatch: temporalPatch)
+  }
+
+  static func isClipLength(_ frames: Int, temporalRatio: Int, temporalPatch: Int) -> Bool {
+    frames > 0 && (frames - 1) % temporalRatio == 0
+      && ((frames - 1) / temporalRatio + 1) % temporalPatch == 0
   }
 
   /// The lengths that a clip can have, in words, such as `4n + 1 (1, 5, 9, …)`.

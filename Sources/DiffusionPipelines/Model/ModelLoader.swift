@@ -196,7 +196,22 @@ struct ModelLoader {
     // A multiple of both patch sides.
     let multiple =
       codec.ratio * config.patchSize[1] * config.patchSize[2] / gcd(config.patchSize[1], config.patchSize[2])
-    let clipLength = try hints.integer("clip_length", in: 1...1024, default: isTagModel ? 8 : 81)
+    let usual = isTagModel ? 8 : 81
+    var clipLength = try hints.integer("clip_length", in: 1...1024, default: usual)
+    func isPossible(_ frames: Int) -> Bool {
+      ModelInfo.isClipLength(frames, temporalRatio: codec.temporalRatio, temporalPatch: config.patchSize[0])
+    }
+    if hints.isNull("clip_length") {
+      // The usual one, or the next shorter that the model can have; at least one patch of latent frames.
+      clipLength =
+        (1...usual).last(where: isPossible) ?? codec.temporalRatio * (config.patchSize[0] - 1) + 1
+    }
+    guard isPossible(clipLength) else {
+      throw hints.invalid(
+        "clip_length",
+        "is \(clipLength), and clips of this model have 1 + a multiple of \(codec.temporalRatio) frames in patches "
+          + "of \(config.patchSize[0]) latent frames")
+    }
     return ModelInfo(
       name: path, family: "wan", parameters: parts.resident.reduce(0) { $0 + $1.parameters },
       weightBytes: Int(bytes), precision: precision,

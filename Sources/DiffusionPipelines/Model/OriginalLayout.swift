@@ -179,7 +179,13 @@ struct OriginalLayout {
     -> SentencePieceTokenizer?
   {
     let sentinels = 300
-    if let file, file.entries[T5Encoder.embeddedTokenizer] != nil {
+    if let file, let entry = file.entries[T5Encoder.embeddedTokenizer] {
+      let count = entry.range.count
+      guard count <= SentencePieceTokenizer.sizeLimit else {
+        throw ConfigError(
+          file: file.name, key: T5Encoder.embeddedTokenizer,
+          reason: "has \(count >> 20) MiB; a tokenizer has at most \(SentencePieceTokenizer.sizeLimit >> 20)")
+      }
       return try SentencePieceTokenizer(
         try file.bytes(T5Encoder.embeddedTokenizer), sentinels: sentinels, file: file.name)
     }

@@ -17,11 +17,10 @@ struct T5Prompts: Sendable {
   /// `length` as diffusers' `WanPipeline` has it.
   static let wanLength = 512
 
-  /// Embeddings of a prompt and its opposite, `[1, length, dModel]` each, in one pass through the weights.
-  func encode(prompt: String, negative: String, _ run: RunContext) throws -> Conditioning {
-    let ids = try [prompt, negative].map { try tokenizer.encode(cleanedPrompt($0), maxLength: length) }
-    let embeddings = try encoder.encode(ids, length: length, run)
-    return Conditioning(positive: embeddings[0], negative: embeddings[1])
+  /// Embeddings of texts, `[1, length, dModel]` each, in one pass through the weights.
+  func encode(_ texts: [String], _ run: RunContext) throws -> [Tensor] {
+    let ids = try texts.map { try tokenizer.encode(cleanedPrompt($0), maxLength: length) }
+    return try encoder.encode(ids, length: length, run)
   }
 
   /// Bytes of the largest part of a layer while it is used: its weights as they are and widened.

@@ -17,6 +17,7 @@ struct TextConditioner: Sendable {
   let encoder: Encoder
   /// Width of the embeddings that the backbone takes.
   let textDim: Int
+  private let memory = PromptMemory()
 
   /// Places of a prompt's embeddings.
   var length: Int {
@@ -27,27 +28,60 @@ struct TextConditioner: Sendable {
     }
   }
 
-  /// Embeddings for a run's settings, or of a caption given as words in place of their prompt.
-  func encode(_ settings: SamplerSettings, caption: [String]? = nil, _ run: RunContext) throws
-    -> Conditioning
-  {
-    if caption == nil, let file = settings.promptEmbeds, !file.isEmpty { return try load(file) }
+  /// Embeddings for a run's settings, or of a caption given as words in place of their prompt. Without guidance
+  /// (a scale of 1) the negative prompt is not looked at.
+  func encode(
+    _ settings: SamplerSettings, caption: [String]? = nil, guidanceScale: Float, _ run: RunContext
+  ) throws -> Conditioning {
+    let isGuided = guidanceScale != 1
+    if caption == nil, let file = settings.promptEmbeds, !file.isEmpty {
+      return try load(file, settings, isGuided: isGuided, run)
+    }
+    let prompt: Prompt = caption.map { .words($0) } ?? .text(settings.prompt)
+    let embeddings = try encode([prompt] + (isGuided ? [.text(settings.negativePrompt)] : []), run)
+    return Conditioning(positive: embeddings[0], negative: isGuided ? embeddings[1] : nil)
+  }
+
+  /// Both prompts through the encoder, remembered or not, for timings.
+  func encodeAnew(_ settings: SamplerSettings, _ run: RunContext) throws -> Conditioning {
+    try TextConditioner(model: model, encoder: encoder, textDim: textDim)
+      .encode(settings, guidanceScale: 0, run)
+  }
+
+  /// What is encoded: a text as the user writes it, or words that were parsed already.
+  private enum Prompt {
+    case text(String)
+    case words([String])
+  }
+
+  private func encode(_ prompts: [Prompt], _ run: RunContext) throws -> [Tensor] {
     switch encoder {
     case .none(let reason): throw PipelineError.noTextEncoder(model: model, reason: reason)
     case .tags(let tags):
-      return Conditioning(
-        positive: try tags.encode(caption ?? TagTable.words(of: settings.prompt)),
-        negative: try tags.encode(TagTable.words(of: settings.negativePrompt)))
-    case .t5(let prompts):
-      return try prompts.encode(
-        prompt: caption?.joined(separator: " ") ?? settings.prompt, negative: settings.negativePrompt, run)
+      return try prompts.map { prompt in
+        switch prompt {
+        case .text(let text): try tags.encode(TagTable.words(of: text))
+        case .words(let words): try tags.encode(words)
+        }
+      }
+    case .t5(let prompter):
+      let texts = prompts.map { prompt in
+        switch prompt {
+        case .text(let text): text
+        case .words(let words): words.joined(separator: " ")
+        }
+      }
+      return try memory.embeddings(of: texts) { try prompter.encode($0, run) }
     }
   }
 
-  /// `prompt_embeds` and, optionally, `negative_prompt_embeds`: `[1, L, textDim]` or `[L, textDim]`, one
-  /// length.
-  private func load(_ path: String) throws -> Conditioning {
-    let file = try SafetensorsFile(path: path)
+  /// `prompt_embeds` and `negative_prompt_embeds`: `[1, L, textDim]` or `[L, textDim]`, one length. Guidance without
+  /// the second takes the negative prompt through the model's own encoder.
+  private func load(_ path: String, _ settings: SamplerSettings, isGuided: Bool, _ run: RunContext) throws
+    -> Conditioning
+  {
+    let file: SafetensorsFile
+    do { file = try SafetensorsFile(path: path) } catch { throw PipelineError.embeddingsFile(error) }
     func embeddings(_ name: String) throws -> Tensor? {
       guard let entry = file.entries[name] else { return nil }
       let shape = entry.shape.count == 2 ? [1] + entry.shape : entry.shape
@@ -56,17 +90,39 @@ struct TextConditioner: Sendable {
           file: path,
           reason: "'\(name)' has the shape \(entry.shape), this model takes [1, length, \(textDim)]")
       }
-      return try file.load(name).reshaped(shape)
+      do {
+        return try file.load(name).reshaped(shape)
+      } catch {
+        throw PipelineError.embeddingsFile(error)
+      }
     }
     guard let positive = try embeddings("prompt_embeds") else {
       throw PipelineError.embeddings(file: path, reason: "has no tensor 'prompt_embeds'")
     }
-    let negative = try embeddings("negative_prompt_embeds") ?? Tensor.zeros(positive.shape)
+    guard isGuided else { return Conditioning(positive: positive) }
+    let name = "negative_prompt_embeds"
+    if let negative = try embeddings(name) {
+      guard negative.shape == positive.shape else {
+        throw PipelineError.embeddings(
+          file: path,
+          reason: "'\(name)' has the shape \(negative.shape), 'prompt_embeds' \(positive.shape); both must "
+            + "have one length")
+      }
+      return Conditioning(positive: positive, negative: negative)
+    }
+    if case .none(let reason) = encoder {
+      throw PipelineError.embeddings(
+        file: path,
+        reason: "has no tensor '\(name)', which guidance needs, and the model cannot encode the negative "
+          + "prompt (\(reason)); add the tensor, or set guidance-scale to 1")
+    }
+    let negative = try encode([.text(settings.negativePrompt)], run)[0]
     guard negative.shape == positive.shape else {
       throw PipelineError.embeddings(
         file: path,
-        reason: "'negative_prompt_embeds' has the shape \(negative.shape), 'prompt_embeds' "
-          + "\(positive.shape); both must have one length")
+        reason: "has no tensor '\(name)', which guidance needs, and 'prompt_embeds' \(positive.shape) is not "
+          + "as long as what the model's encoder makes of the negative prompt \(negative.shape); add the "
+          + "tensor, or set guidance-scale to 1")
     }
     return Conditioning(positive: positive, negative: negative)
   }

@@ -48,8 +48,10 @@ extension CaseReplayer {
       guidanceScale: Float(try details.double("guidance")))
     var draws = try RecordedNoise(file, name, skipping: drawsBefore)
     var steps: [Tensor] = []
+    var cache = FirstBlockCache()
     let latents = try loop.run(
-      start, context, noise: { draws.next() }, afterStep: { _, sample in steps.append(sample) })
+      start, context, cache: &cache, noise: { draws.next() }, afterStep: { _, sample in steps.append(sample) }
+    )
     try draws.check()
     var results = [("latents", latents), ("steps", stacked(steps))]
     if try needed().hasAutoencoder { results.append(("frames", try needed().decode(latents))) }

@@ -11,6 +11,7 @@ struct Bench: ParsableCommand {
     discussion: "Example: videolora bench --model builtin:nano --workload step --repeat 5")
 
   @OptionGroup var model: ModelOptions
+  @OptionGroup var adapters: AdapterOptions
 
   @Option(help: "What is timed: one denoiser call, a whole clip, or a half of the autoencoder.")
   var workload = ModelBenchmark.Workload.step
@@ -26,6 +27,9 @@ struct Bench: ParsableCommand {
 
   @Option(help: "Denoising steps of a clip (0 = the model's).")
   var steps = 0
+
+  @Option(help: "First-block cache of a clip (0 = off).")
+  var cacheThreshold: Float = 0
 
   @Option(name: .customLong("repeat"), help: "Timed runs after one warm-up.")
   var repeats = 3
@@ -47,7 +51,10 @@ struct Bench: ParsableCommand {
     EngineThreads.request(model.threads)
     let result = try ModelBenchmark.run(
       model.model, options: LoadOptions(precision: model.precision, memoryBudget: model.memoryBudget),
-      workload: workload, frames: frames, width: width, height: height, steps: steps, repeats: repeats)
+      workload: workload, frames: frames, width: width, height: height,
+      settings: SamplerSettings(steps: steps, cacheThreshold: cacheThreshold),
+      adapters: zip(adapters.requests, adapters.adapters).map { ($0, $1.curve.value(at: 0)) },
+      repeats: repeats)
     if json {
       print(value(result))
     } else {
@@ -73,7 +80,8 @@ struct Bench: ParsableCommand {
     .object([
       "model": .string(model.model), "workload": .string(result.workload),
       "precision": .string(result.precision),
-      "threads": .integer(result.threads), "simd": .string("\(SIMDLevel.current)"),
+      "adapters": .integer(adapters.requests.count), "threads": .integer(result.threads),
+      "simd": .string("\(SIMDLevel.current)"),
       "frames": .integer(result.frames), "width": .integer(result.width), "height": .integer(result.height),
       "best_s": .number(result.bestSeconds), "median_s": .number(result.medianSeconds),
       "gflop": .number(result.gflop), "gflops": .number(result.gflops),

@@ -17,6 +17,7 @@ struct RunSummary {
           "width": .integer(width), "height": .integer(height), "seconds": .number(wall.seconds),
           "text_s": .number(stages.text), "encode_s": .number(stages.encode),
           "denoise_s": .number(stages.denoise), "decode_s": .number(stages.decode),
+          "steps": .integer(stages.steps), "cached_steps": .integer(stages.cachedSteps),
           "peak_bytes": .integer(stages.peakBytes),
         ]))
       return

@@ -120,6 +120,8 @@ extension StageSeconds {
     decode += other.decode
     clips += other.clips
     frames += other.frames
+    steps += other.steps
+    cachedSteps += other.cachedSteps
     peakBytes = max(peakBytes, other.peakBytes)
   }
 }

@@ -60,6 +60,12 @@ struct SamplerOptions: ParsableArguments {
   @Option(help: "Seed of the noise; clip i uses seed + i.")
   var seed: UInt64 = 0
 
+  @Option(
+    help: ArgumentHelp(
+      "First-block cache: steps whose first block changes by less than this share reuse the other blocks of the "
+        + "step before (0 = off).", valueName: "share"))
+  var cacheThreshold: Float = 0
+
   @Option(help: "How several adapters act together.")
   var compose = ComposeMode.sum
 
@@ -68,11 +74,15 @@ struct SamplerOptions: ParsableArguments {
     guard guidance.isFinite, guidance == -1 || guidance >= 0 else {
       throw ValidationError("--guidance must be 0 or more, or -1 for the model's default.")
     }
+    guard (0...1).contains(cacheThreshold) else {
+      throw ValidationError("--cache-threshold must lie in 0…1.")
+    }
   }
 
   var settings: SamplerSettings {
     SamplerSettings(
       prompt: prompt, negativePrompt: negativePrompt, promptEmbeds: promptEmbeds, steps: steps,
-      guidanceScale: guidance, scheduler: scheduler, seed: seed, compose: compose)
+      guidanceScale: guidance, scheduler: scheduler, seed: seed, compose: compose,
+      cacheThreshold: cacheThreshold)
   }
 }
