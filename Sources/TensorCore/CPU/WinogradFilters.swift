@@ -13,7 +13,7 @@ final class WinogradFilters: @unchecked Sendable {
   private let bias: Tensor
   /// `[panel][tap][channel][9][16]`, with zeros where channels or outputs are missing.
   private let plain: Storage
-  /// `[panel][tap][36][channel][16]`: kept where it is small, made for each block of tiles where it is not.
+  /// As `winograd_filters` makes them, `[panel][tap]`: kept where it is small, made for each block of tiles where it is not.
   private let transformed: Storage?
 
   private static let panel = 16
@@ -47,12 +47,13 @@ final class WinogradFilters: @unchecked Sendable {
         for index in 0..<inputs * 9 { to[index * Self.panel] = from[index] }
       }
     }
-    let count = panels * taps.count * channels * 36 * Self.panel
+    let step = Int(ck_winograd_filters(inputs))
+    let count = panels * taps.count * step
     transformed = count <= Self.keptFloats ? Storage(count: count) : nil
     if let transformed {
       parallelFor(panels * taps.count) { [plain] index in
         kernels.winograd_filters(
-          transformed.floats + index * size * 4, plain.floats + index * size, channels)
+          transformed.floats + index * step, plain.floats + index * size, channels)
       }
     }
     keepAlive(sources)
