@@ -4,6 +4,7 @@
 #define CK_TARGET __attribute__((target("avx2,fma,f16c")))
 #define CK_HAS_AVX2 1
 #define CK_LEVEL CK_AVX2
+#define CK_VECTOR 8
 #define CK_LEVEL_NAME "avx2"
 #include "kernels.inc"
 #endif

@@ -2,5 +2,6 @@
 #define CK(name) name##_portable
 #define CK_TARGET
 #define CK_LEVEL CK_PORTABLE
+#define CK_VECTOR 4
 #define CK_LEVEL_NAME "portable"
 #include "kernels.inc"

@@ -45,6 +45,8 @@ public struct Difference: CustomStringConvertible, Sendable {
 public enum Tolerance {
   /// One f32 operation against another implementation of it.
   public static let operation = 2e-6
+  /// One convolution by Winograd's method, whose rounding error is about six times that of the direct sum.
+  public static let winograd = 1e-5
   /// A whole network in f32 against its reference.
   public static let network = 1e-4
   /// A gradient against central differences in f32.

@@ -3,11 +3,41 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// Frames under a Winograd convolution's filters.
+#define CK_WINOGRAD_TAPS 3
+/// Floats between two of the 36 values of a tile, for n floats each.
+#define CK_WINOGRAD_STEP(n) ((((n) + 15) / 16 | 1) * 16)
+/// Floats of transformed filters for c inputs and 16 outputs.
+#define CK_WINOGRAD_FILTERS(c) (36 * CK_WINOGRAD_STEP((c) * 16))
+
 /// Instruction sets, in order of preference.
 enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
 
 /// Pointwise functions that some kernels apply to their result.
 enum { CK_IDENTITY = 0, CK_RELU = 1, CK_SILU = 2, CK_GELU_TANH = 3 };
+
+/// A convolution of pictures with 3 by 3 filters and a stride of 1, summed over the frames of a window.
+typedef struct {
+  /// Pictures [height, width, inputs], newest first.
+  const float *frames[CK_WINOGRAD_TAPS];
+  size_t frame_count, height, width, inputs;
+  /// 1, or 2 where every pixel stands for 2 by 2.
+  size_t scale;
+  /// Zeros above and to the left.
+  ptrdiff_t top, left;
+  /// [panel of 16 outputs][tap][inputs rounded up to 8][9][16], or with the 36 transformed values
+  /// [panel][tap][36][inputs rounded up to 8, then to an odd number][16]; taps in the order of `frames`.
+  const float *filters;
+  size_t taps;
+  int is_transformed;
+  const float *bias;
+  /// Added before the activation, may be NULL; like the result.
+  const float *skip;
+  int relu;
+  /// [rows, columns, outputs]
+  float *result;
+  size_t rows, columns, outputs;
+} CKWinograd;
 
 /// One table per instruction set. All pointers may be unaligned; `n` counts floats; in-place (y == x) is allowed.
 typedef struct {
@@ -62,6 +92,10 @@ typedef struct {
   /// c[m, n] (+)= a[m, k] * panels[n, k]^T, exact while |a| <= 127 and k < 2^17; with odd k, a has a zero behind every row
   void (*multiply_s16)(int32_t *c, size_t ldc, const int16_t *a, size_t lda, const int16_t *panels, size_t m, size_t n,
                        size_t k, int add);
+  /// filters [c][9][16] to their transform [36][c, rounded up to an odd number][16]
+  void (*winograd_filters)(float *y, const float *x, size_t c);
+  /// computes `count` tiles of 4 by 4 results from number `first` on; scratch as `ck_winograd_scratch` says
+  void (*winograd)(const CKWinograd *job, size_t first, size_t count, float *scratch);
 } CKernelTable;
 
 /// The table in use: the best that the CPU has, unless `ck_limit_level` was called before.
@@ -82,3 +116,13 @@ void ck_openmp_restore(int threads);
 
 /// Cores that this process may run on.
 int ck_available_cores(void);
+
+/// Floats of scratch memory for `count` tiles.
+static inline size_t ck_winograd_scratch(size_t inputs, size_t frames, int is_transformed, size_t count) {
+  size_t c = (inputs + 7) / 8 * 8;
+  return 36 * (CK_WINOGRAD_STEP(count * frames * c) + CK_WINOGRAD_STEP(count * 16)) + c +
+         (is_transformed ? 0 : frames * CK_WINOGRAD_FILTERS(c));
+}
+
+/// Floats of transformed filters for `inputs` and 16 outputs of one tap.
+static inline size_t ck_winograd_filters(size_t inputs) { return CK_WINOGRAD_FILTERS((inputs + 7) / 8 * 8); }

@@ -64,7 +64,7 @@ extension WanStage {
     switch self {
     case .convolution(let layer):
       layer.count(&footprint)
-      footprint.use(channels: layer.inputs + layer.outputs)
+      footprint.use(channels: layer.inputs + layer.outputs, others: layer.scratchFloats(footprint))
     case .residual(let block): block.count(&footprint)
     case .attention(let block):
       // The frame, its norm, queries, keys and values as one and apart, and their mixture.
@@ -74,13 +74,17 @@ extension WanStage {
     case .up(let layer): layer.count(&footprint)
     case .head(_, let layer):
       layer.count(&footprint)
-      footprint.use(channels: 2 * layer.inputs + layer.outputs)
+      footprint.use(channels: 2 * layer.inputs + layer.outputs, others: layer.scratchFloats(footprint))
     }
   }
 }
 
 extension WanCausalConv3d {
   func count(_ footprint: inout WanFootprint) { footprint.keep(frames: 2, channels: inputs) }
+
+  func scratchFloats(_ footprint: WanFootprint) -> Int {
+    scratchFloats(rows: footprint.rows, columns: footprint.columns)
+  }
 }
 
 extension WanResidualBlock {
@@ -89,8 +93,10 @@ extension WanResidualBlock {
     conv1.count(&footprint)
     conv2.count(&footprint)
     // The frame, its norm and the first result; the frame, the second norm, the shortcut and the result.
-    footprint.use(channels: 2 * inputs + outputs)
-    footprint.use(channels: inputs + 2 * outputs + (inputs == outputs ? 0 : outputs))
+    footprint.use(channels: 2 * inputs + outputs, others: conv1.scratchFloats(footprint))
+    footprint.use(
+      channels: inputs + 2 * outputs + (inputs == outputs ? 0 : outputs),
+      others: conv2.scratchFloats(footprint))
   }
 }
 
@@ -111,7 +117,9 @@ extension WanUpsample {
     if isTemporal { footprint.keep(frames: 2, channels: channels) }
     let frames = (isTemporal ? 2 : 1) * footprint.rows * footprint.columns * channels
     (footprint.rows, footprint.columns) = (2 * footprint.rows, 2 * footprint.columns)
-    footprint.use(channels: channels + channels / 2 * (isTemporal ? 2 : 1), others: frames)
+    footprint.use(
+      channels: channels / 2 * (isTemporal ? 2 : 1),
+      others: frames + scratchFloats(rows: footprint.rows, columns: footprint.columns))
     // The frame that entered and the second result.
     if isTemporal {
       footprint.wait(frames: 1, channels: channels / 2)

@@ -13,6 +13,11 @@ struct WanCausalConv3d: Sendable {
   var inputs: Int { kernel.inputs }
   var outputs: Int { kernel.outputs }
 
+  /// Floats of scratch memory for a frame of this extent.
+  func scratchFloats(rows: Int, columns: Int) -> Int {
+    EngineThreads.count * kernel.scratchFloats(rows: rows, columns: columns)
+  }
+
   /// Reads `weight` `[out, in, 3, 3, 3]` and `bias` `[out]`.
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, _ slots: inout CausalSlots) throws(WeightsError) {
     kernel = CausalConvolutionKernel(
@@ -131,7 +136,7 @@ struct WanDownsample: Sendable {
     let spatial = weights["resample"][1]
     conv = ConvolutionKernel(
       weight: try spatial.tensor("weight", shape: [channels, channels, 3, 3]),
-      bias: try spatial.tensor("bias", shape: [channels]))
+      bias: try spatial.tensor("bias", shape: [channels]), stride: 2)
     time =
       temporal
       ? CausalConvolutionKernel(
@@ -145,7 +150,8 @@ struct WanDownsample: Sendable {
     _ x: Tensor, _ memory: inout CausalMemory, _ run: RunContext
   ) throws(Cancelled) -> Tensor? {
     let padding = ConvolutionPadding(top: 0, bottom: 1, left: 0, right: 1)
-    let half = Tensor.convolution(x, kernel: conv, stride: 2, padding: padding)
+    let half = Tensor.convolution(
+      x, kernel: conv, stride: 2, padding: padding, cancellation: run.cancellation)
     try run.checkpoint()
     guard let time else { return half }
     let window = memory[slot] + [half]
@@ -173,6 +179,12 @@ struct WanUpsample: Sendable {
 
   var channels: Int { conv.inputs }
   var isTemporal: Bool { !times.isEmpty }
+
+  /// Floats that the convolution takes beside its input and its result of this extent.
+  func scratchFloats(rows: Int, columns: Int) -> Int {
+    let scratch = EngineThreads.count * conv.scratchFloats(rows: rows, columns: columns)
+    return scratch > 0 ? scratch : channels * rows * columns
+  }
 
   init(
     _ weights: Weights, _ channels: Int, temporal: Bool, _ slots: inout CausalSlots
@@ -212,7 +224,7 @@ struct WanUpsample: Sendable {
   }
 
   private func doubled(_ x: Tensor, _ run: RunContext) throws(Cancelled) -> Tensor {
-    let result = Tensor.convolution(x.upsampledNearest(), kernel: conv, padding: 1)
+    let result = Tensor.upsampledConvolution(x, kernel: conv, cancellation: run.cancellation)
     try run.checkpoint()
     return result
   }

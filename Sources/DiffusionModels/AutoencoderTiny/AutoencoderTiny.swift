@@ -37,11 +37,11 @@ struct TinyBlock: Sendable {
       x = pool.reduce(pool.norm(pool.expand(x), activation: .relu), adding: x)
     }
     try run.checkpoint()
-    let inner = conv0(x, activation: .relu)
+    let inner = conv0(x, activation: .relu, cancellation: run.cancellation)
     try run.checkpoint()
-    let outer = conv2(inner, activation: .relu)
+    let outer = conv2(inner, activation: .relu, cancellation: run.cancellation)
     try run.checkpoint()
-    return conv4(outer, activation: .relu, adding: x)
+    return conv4(outer, activation: .relu, adding: x, cancellation: run.cancellation)
   }
 }
 
@@ -49,14 +49,16 @@ struct TinyBlock: Sendable {
 private enum TinyStage: Sendable {
   case convolution(Conv2D, relu: Bool)
   case block(TinyBlock)
-  case upsample
+  /// Of pictures twice as large.
+  case upsampling(Conv2D)
 
   func callAsFunction(_ x: Tensor, _ run: RunContext) throws(Cancelled) -> Tensor {
     try run.checkpoint()
     return switch self {
-    case .convolution(let layer, let relu): layer(x, activation: relu ? .relu : .identity)
+    case .convolution(let layer, let relu):
+      layer(x, activation: relu ? .relu : .identity, cancellation: run.cancellation)
     case .block(let block): try block(x, run)
-    case .upsample: x.upsampledNearest()
+    case .upsampling(let layer): layer.upsampling(x, cancellation: run.cancellation)
     }
   }
 }
@@ -100,8 +102,7 @@ public struct AutoencoderTiny: Sendable {
     stages = [.convolution(try Conv2D(decoder[1], latents, width), relu: true)]
     for first in [3, 8, 13] {
       for index in first..<first + 3 { stages.append(try block(decoder[index], pooled: first == 3)) }
-      stages.append(.upsample)
-      stages.append(.convolution(try Conv2D(decoder[first + 4], width, width, bias: false), relu: false))
+      stages.append(.upsampling(try Conv2D(decoder[first + 4], width, width, bias: false)))
     }
     stages.append(try block(decoder[18]))
     stages.append(.convolution(try Conv2D(decoder[19], width, 3), relu: false))

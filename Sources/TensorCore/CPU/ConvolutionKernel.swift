@@ -1,7 +1,8 @@
 import COneDNN
 import Synchronization
 
-/// The filters of a convolution, on oneDNN: kept only in the layouts that the library asks for.
+/// The filters of a convolution, kept only in the layouts that their users ask for: Winograd's where that is
+/// faster, else those of oneDNN's direct method.
 ///
 /// oneDNN runs on one thread inside our own cut (bands of rows); its OpenMP team is never started.
 public final class ConvolutionKernel: Sendable {
@@ -10,8 +11,28 @@ public final class ConvolutionKernel: Sendable {
   public let outputs: Int
   public let height: Int
   public let width: Int
+  /// Nil where the direct method is faster.
+  let winograd: WinogradFilters?
+  /// Whether pictures of sufficient size pass through Winograd's method.
+  package var usesWinograd: Bool { winograd != nil }
+
+  /// Floats of scratch memory that each thread takes for a result of this extent by Winograd's method; 0 where
+  /// the direct method is used.
+  public func scratchFloats(rows: Int, columns: Int) -> Int {
+    guard let winograd, winograd.suits(rows: rows, columns: columns) else { return 0 }
+    return winograd.scratchFloats(rows: rows, columns: columns)
+  }
   private let bias: Tensor
+  private let source: Source
   private let cache: Mutex<Cache>
+
+  /// Where oneDNN's filters come from.
+  private enum Source {
+    /// Packed while the kernel was made.
+    case packed
+    /// The tap of these, once they are asked for.
+    case winograd(WinogradFilters, tap: Int)
+  }
 
   private struct Cache {
     var plans: [PlanKey: ConvolutionPlan] = [:]
@@ -33,11 +54,18 @@ public final class ConvolutionKernel: Sendable {
   /// - Parameters:
   ///   - weight: `[out, in, height, width]` as checkpoints store it.
   ///   - bias: `[out]`, zeros when nil.
-  public init(weight: Tensor, bias: Tensor?) {
+  ///   - stride: the stride of the convolutions to come; others work too, at the price of a second copy.
+  public init(weight: Tensor, bias: Tensor?, stride: Int = 1) {
     precondition(weight.rank == 4, "convolution weight of shape \(weight.shape)")
     (outputs, inputs, height, width) = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
     self.bias = bias?.contiguous() ?? Tensor.zeros([weight.shape[0]])
     cache = Mutex(Cache())
+    if stride == 1, WinogradFilters.suits(inputs: inputs, outputs: outputs, height: height, width: width) {
+      let filters = WinogradFilters(taps: [weight], bias: bias)
+      (winograd, source) = (filters, .winograd(filters, tap: 0))
+      return
+    }
+    (winograd, source) = (nil, .packed)
     // Packed at once, for a picture of some size: most CPUs want one layout for all sizes, and the weight as
     // given need not be kept beside it.
     let typical = ConvolutionBand(
@@ -54,6 +82,14 @@ public final class ConvolutionKernel: Sendable {
     }
   }
 
+  /// One tap of filters for a window of frames, for oneDNN's direct method.
+  init(_ filters: WinogradFilters, tap: Int, bias: Tensor?) {
+    (inputs, outputs, height, width) = (filters.inputs, filters.outputs, 3, 3)
+    self.bias = bias?.contiguous() ?? Tensor.zeros([filters.outputs])
+    (winograd, source) = (nil, .winograd(filters, tap: tap))
+    cache = Mutex(Cache())
+  }
+
   /// The primitive for a band, made on first use. Shapes change rarely; at most a few dozen are kept.
   func plan(for band: ConvolutionBand) -> ConvolutionPlan {
     let key = PlanKey(
@@ -65,7 +101,11 @@ public final class ConvolutionKernel: Sendable {
       let plan = OneDNN.singleThreaded {
         makePlan(band) { wanted in
           if let known = cache.packed.first(where: { $0.matches(wanted) }) { return known }
-          cache.packed.append(PackedWeights(cache.packed[0], as: wanted))
+          if let first = cache.packed.first {
+            cache.packed.append(PackedWeights(first, as: wanted))
+          } else if case .winograd(let filters, let tap) = source {
+            cache.packed.append(PackedWeights(filters.weight(tap), as: wanted))
+          }
           return cache.packed[cache.packed.count - 1]
         }
       }

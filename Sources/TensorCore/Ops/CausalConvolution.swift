@@ -10,6 +10,10 @@ public struct CausalConvolutionKernel: Sendable {
   public let outputs: Int
   /// Oldest frame first.
   let taps: [ConvolutionKernel]
+  /// All taps, newest frame first; nil where the direct method is faster.
+  let winograd: WinogradFilters?
+  /// Whether frames of sufficient size pass through Winograd's method.
+  package var usesWinograd: Bool { winograd != nil }
 
   /// Frames of the window.
   public var frames: Int { taps.count }
@@ -21,9 +25,28 @@ public struct CausalConvolutionKernel: Sendable {
     precondition(weight.rank == 5, "weight of shape \(weight.shape) of a convolution over frames")
     (outputs, inputs) = (weight.shape[0], weight.shape[1])
     let newest = weight.shape[2] - 1
-    taps = (0...newest).map { frame in
-      ConvolutionKernel(weight: weight.select(2, frame), bias: frame == newest ? bias : nil)
+    let filters = (0...newest).map { weight.select(2, $0) }
+    if WinogradFilters.suits(
+      inputs: inputs, outputs: outputs, height: weight.shape[3], width: weight.shape[4], taps: newest + 1)
+    {
+      let winograd = WinogradFilters(taps: filters.reversed(), bias: bias)
+      taps = (0...newest).map {
+        ConvolutionKernel(winograd, tap: newest - $0, bias: $0 == newest ? bias : nil)
+      }
+      self.winograd = winograd
+    } else {
+      taps = filters.enumerated().map { frame, weight in
+        ConvolutionKernel(weight: weight, bias: frame == newest ? bias : nil)
+      }
+      winograd = nil
     }
+  }
+
+  /// Floats of scratch memory that each thread takes for a result of this extent by Winograd's method; 0 where
+  /// the direct method is used.
+  public func scratchFloats(rows: Int, columns: Int) -> Int {
+    guard let winograd, winograd.suits(rows: rows, columns: columns) else { return 0 }
+    return winograd.scratchFloats(rows: rows, columns: columns)
   }
 }
 
@@ -60,6 +83,12 @@ extension Tensor {
     FlopCounter.add(cut.operations * Double(frames.count))
     let residual = skip?.contiguous()
     let result = Tensor(uninitialized: shape)
+    if let filters = kernel.winograd, filters.suits(rows: cut.rows, columns: cut.columns) {
+      filters.run(
+        frames, scale: 1, top: padding.top, left: padding.left, activation: .identity, adding: residual,
+        result: result, cancellation: cancellation)
+      return result
+    }
     // The newest frame writes a band, the older ones add to it while it is in the caches.
     let first = cut.bands(addsSkip: skip != nil, .identity)
     let others = cut.bands(addsSkip: true, .identity)

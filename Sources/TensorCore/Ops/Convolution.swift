@@ -6,16 +6,19 @@ extension Tensor {
   ///   - kernel: the filters, packed for this CPU on first use.
   ///   - padding: zeros around the pictures.
   ///   - skip: added before the activation; it has the result's shape.
+  ///   - cancellation: what has not been begun when it is cancelled is left out; the caller then drops the
+  ///     result.
   public static func convolution(
     _ x: Tensor, kernel: ConvolutionKernel, stride: Int = 1, padding: ConvolutionPadding,
-    activation: ConvolutionActivation = .identity, adding skip: Tensor? = nil
+    activation: ConvolutionActivation = .identity, adding skip: Tensor? = nil,
+    cancellation: Cancellation? = nil
   ) -> Tensor {
     precondition(
       x.rank == 4 && x.shape[3] == kernel.inputs,
       "convolution of \(x.shape) with a kernel for \(kernel.inputs) channels")
     x.requireNoTape("convolution")
     let cut = ConvolutionCut(height: x.shape[1], width: x.shape[2], kernel, stride, padding)
-    let (pictures, bands) = (x.shape[0], cut.bands(addsSkip: skip != nil, activation))
+    let pictures = x.shape[0]
     let shape = [pictures, cut.rows, cut.columns, kernel.outputs]
     precondition(
       skip == nil || skip?.shape == shape, "skip \(skip?.shape ?? []) of a convolution to \(shape)")
@@ -23,8 +26,16 @@ extension Tensor {
     let source = x.contiguous()
     let residual = skip?.contiguous()
     let result = Tensor(uninitialized: shape)
+    if stride == 1, let filters = kernel.winograd, filters.suits(rows: cut.rows, columns: cut.columns) {
+      filters.run(
+        [source], scale: 1, top: padding.top, left: padding.left, activation: activation, adding: residual,
+        result: result, cancellation: cancellation)
+      return result
+    }
+    let bands = cut.bands(addsSkip: skip != nil, activation)
     let plans = bands.map { kernel.plan(for: $0) }
     parallelFor(pictures * bands.count) { task in
+      if cancellation?.isCancelled == true { return }
       let (picture, band) = (task / bands.count, bands[task % bands.count])
       let from = source.base + picture * cut.inputFloats + band.firstInput * band.width * kernel.inputs
       let at = picture * cut.outputFloats + band.firstOutput * cut.columns * kernel.outputs
@@ -41,11 +52,34 @@ extension Tensor {
   /// The same with `padding` zeros on all sides.
   public static func convolution(
     _ x: Tensor, kernel: ConvolutionKernel, stride: Int = 1, padding: Int,
-    activation: ConvolutionActivation = .identity, adding skip: Tensor? = nil
+    activation: ConvolutionActivation = .identity, adding skip: Tensor? = nil,
+    cancellation: Cancellation? = nil
   ) -> Tensor {
     convolution(
       x, kernel: kernel, stride: stride, padding: ConvolutionPadding(padding), activation: activation,
-      adding: skip)
+      adding: skip, cancellation: cancellation)
+  }
+
+  /// `convolution(x.upsampledNearest(), …)` with 3 by 3 filters and one row or column of zeros on each side.
+  /// The larger pictures are not made where the filters work without them.
+  public static func upsampledConvolution(
+    _ x: Tensor, kernel: ConvolutionKernel, cancellation: Cancellation? = nil
+  ) -> Tensor {
+    precondition(
+      x.rank == 4 && x.shape[3] == kernel.inputs && kernel.height == 3 && kernel.width == 3,
+      "convolution of \(x.shape) with \(kernel.height)x\(kernel.width) filters for \(kernel.inputs) channels")
+    x.requireNoTape("upsampledConvolution")
+    let (rows, columns) = (2 * x.shape[1], 2 * x.shape[2])
+    guard let filters = kernel.winograd, filters.suits(rows: rows, columns: columns) else {
+      return convolution(x.upsampledNearest(), kernel: kernel, padding: 1, cancellation: cancellation)
+    }
+    let cut = ConvolutionCut(height: rows, width: columns, kernel, 1, ConvolutionPadding(1))
+    FlopCounter.add(cut.operations * Double(x.shape[0]))
+    let result = Tensor(uninitialized: [x.shape[0], rows, columns, kernel.outputs])
+    filters.run(
+      [x.contiguous()], scale: 2, top: 1, left: 1, activation: .identity, adding: nil, result: result,
+      cancellation: cancellation)
+    return result
   }
 }
 

@@ -1,0 +1,138 @@
+import CKernels
+
+/// Filters of 3 by 3 for Winograd's F(4x4, 3x3): convolutions with a stride of 1 in a quarter of the
+/// multiplications, summed over the frames of a window while they are transformed.
+///
+/// The rounding error is about six times that of the direct sum (see `winograd.inc`).
+///
+/// `@unchecked Sendable`: its storage is written once, in `init`.
+final class WinogradFilters: @unchecked Sendable {
+  let inputs: Int
+  let outputs: Int
+  let taps: Int
+  private let bias: Tensor
+  /// `[panel][tap][channel][9][16]`, with zeros where channels or outputs are missing.
+  private let plain: Storage
+  /// As `winograd_filters` makes them, `[panel][tap]`: kept where it is small, made for each block of tiles where it is not.
+  private let transformed: Storage?
+
+  private static let panel = 16
+  /// Beyond this many floats the transformed filters, four times as large as the plain ones, cost more than
+  /// making them again.
+  private static let keptFloats = 3 << 20
+
+  /// Whether filters of this extent gain from it: with few channels the transforms outweigh the products.
+  static func suits(inputs: Int, outputs: Int, height: Int, width: Int, taps: Int = 1) -> Bool {
+    height == 3 && width == 3 && inputs >= 16 && outputs >= 16 && taps <= Int(CK_WINOGRAD_TAPS)
+  }
+
+  private var channels: Int { (inputs + 7) / 8 * 8 }
+  private var panels: Int { (outputs + Self.panel - 1) / Self.panel }
+
+  /// - Parameter taps: `[out, in, 3, 3]` each, for the newest frame first.
+  init(taps: [Tensor], bias: Tensor?) {
+    precondition((1...Int(CK_WINOGRAD_TAPS)).contains(taps.count), "\(taps.count) taps")
+    (outputs, inputs, self.taps) = (taps[0].shape[0], taps[0].shape[1], taps.count)
+    self.bias = bias?.contiguous() ?? Tensor.zeros([taps[0].shape[0]])
+    let channels = (inputs + 7) / 8 * 8
+    let panels = (outputs + Self.panel - 1) / Self.panel
+    let size = channels * 9 * Self.panel
+    plain = Storage(count: panels * taps.count * size)
+    plain.floats.update(repeating: 0, count: panels * taps.count * size)
+    let sources = taps.map { $0.contiguous() }
+    for (tap, source) in sources.enumerated() {
+      parallelFor(outputs) { [inputs, plain] output in
+        let to = plain.floats + (output / Self.panel * taps.count + tap) * size + output % Self.panel
+        let from = source.base + output * inputs * 9
+        for index in 0..<inputs * 9 { to[index * Self.panel] = from[index] }
+      }
+    }
+    let step = Int(ck_winograd_filters(inputs))
+    let count = panels * taps.count * step
+    transformed = count <= Self.keptFloats ? Storage(count: count) : nil
+    if let transformed {
+      parallelFor(panels * taps.count) { [plain] index in
+        kernels.winograd_filters(
+          transformed.floats + index * step, plain.floats + index * size, channels)
+      }
+    }
+    keepAlive(sources)
+  }
+
+  /// The filters of one tap as `[out, in, 3, 3]`.
+  func weight(_ tap: Int) -> Tensor {
+    let result = Tensor(uninitialized: [outputs, inputs, 3, 3])
+    let size = channels * 9 * Self.panel
+    for output in 0..<outputs {
+      let from = plain.floats + (output / Self.panel * taps + tap) * size + output % Self.panel
+      let to = result.base + output * inputs * 9
+      for index in 0..<inputs * 9 { to[index] = from[index * Self.panel] }
+    }
+    return result
+  }
+
+  /// Whether a result of this extent is worth it: tiles are 4 by 4 and small pictures leave much of them empty.
+  func suits(rows: Int, columns: Int) -> Bool {
+    (rows + 3) / 4 * ((columns + 3) / 4) * 16 <= 2 * rows * columns && rows * columns >= 16
+  }
+
+  /// Tiles that one task works on, by the shape alone: many enough that filters which come from memory or are
+  /// made anew are used often, few enough that small pictures occupy several threads.
+  private func block(_ tiles: Int) -> Int {
+    let (least, most) = transformed == nil ? (32, 64) : (8, 24)
+    return max(min(least, tiles), min(most, (tiles + 3) / 4))
+  }
+
+  /// Floats of scratch memory that each thread takes for a result of this extent.
+  func scratchFloats(rows: Int, columns: Int) -> Int {
+    let tiles = (rows + 3) / 4 * ((columns + 3) / 4)
+    return Int(ck_winograd_scratch(inputs, taps, transformed == nil ? 0 : 1, block(tiles)))
+  }
+
+  /// `result = activation(sum(conv(frames)) + bias (+ skip))`.
+  ///
+  /// - Parameters:
+  ///   - frames: `[N, H, W, inputs]` each, contiguous, newest first, at most `taps` of them.
+  ///   - scale: 2 where every pixel stands for 2 by 2, else 1.
+  ///   - top: rows of zeros above the pictures.
+  ///   - left: columns of zeros to their left.
+  ///   - result: `[N, rows, columns, outputs]`.
+  func run(
+    _ frames: [Tensor], scale: Int, top: Int, left: Int, activation: ConvolutionActivation,
+    adding skip: Tensor?,
+    result: Tensor, cancellation: Cancellation?
+  ) {
+    let (pictures, rows, columns) = (result.shape[0], result.shape[1], result.shape[2])
+    let (height, width) = (frames[0].shape[1], frames[0].shape[2])
+    let tiles = (rows + 3) / 4 * ((columns + 3) / 4)
+    let block = block(tiles)
+    let blocks = (tiles + block - 1) / block
+    let table = kernels
+    parallelFor(pictures * blocks) { task in
+      if cancellation?.isCancelled == true { return }
+      let (picture, first) = (task / blocks, task % blocks * block)
+      var job = CKWinograd()
+      withUnsafeMutableBytes(of: &job.frames) { bytes in
+        let pointers = bytes.bindMemory(to: UnsafePointer<Float>?.self)
+        for (index, frame) in frames.enumerated() {
+          pointers[index] = UnsafePointer(frame.base + picture * height * width * inputs)
+        }
+      }
+      (job.frame_count, job.height, job.width, job.inputs) = (frames.count, height, width, inputs)
+      (job.scale, job.top, job.left) = (scale, top, left)
+      job.filters = UnsafePointer((transformed ?? plain).floats)
+      (job.taps, job.is_transformed) = (taps, transformed == nil ? 0 : 1)
+      job.bias = UnsafePointer(bias.base)
+      let at = picture * rows * columns * outputs
+      job.skip = skip.map { UnsafePointer($0.base + at) }
+      job.relu = activation == .relu ? 1 : 0
+      (job.result, job.rows, job.columns, job.outputs) = (result.base + at, rows, columns, outputs)
+      let count = min(block, tiles - first)
+      let scratch = Storage(
+        count: ck_winograd_scratch(inputs, frames.count, transformed == nil ? 0 : 1, count))
+      withUnsafePointer(to: job) { table.winograd($0, first, count, scratch.floats) }
+      keepAlive(scratch)
+    }
+    keepAlive(frames, skip, bias)
+  }
+}
