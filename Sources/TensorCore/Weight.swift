@@ -97,6 +97,9 @@ extension Tensor {
   public static func linear(
     _ x: Tensor, weight: Weight, bias: Tensor? = nil, activation: Activation = .identity
   ) -> Tensor {
-    linear(x, weight: weight.floats(), bias: bias, activation: activation)
+    if x.isRecorded || bias?.isRecorded == true {
+      return linearRecorded(x, weight: weight, bias: bias, activation: activation)
+    }
+    return linear(x, weight: weight.floats(), bias: bias, activation: activation)
   }
 }

@@ -6,6 +6,31 @@
 /// Instruction sets, in order of preference.
 enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
 
+/// Numbers of one optimiser step.
+typedef struct {
+  float scale;            ///< of the gradient, from clipping
+  float beta1, beta2;
+  float shrink;           ///< 1 - learning rate * weight decay
+  float step;             ///< learning rate / (1 - beta1^t)
+  float root_correction;  ///< sqrt(1 - beta2^t)
+  float epsilon;
+} CKAdamW;
+
+/// Kernels of training: pullbacks and the optimiser.
+typedef struct {
+  /// y = g * f'(x)
+  void (*silu)(float *y, const float *x, const float *g, size_t n);
+  void (*gelu_tanh)(float *y, const float *x, const float *g, size_t n);
+  void (*soft_clamp)(float *y, const float *x, const float *g, float bound, size_t n);
+  void (*relu)(float *y, const float *x, const float *g, size_t n);
+  /// gradient of normalize over one row; the factors are plus + weight (weight may be NULL: 1); dx += with accumulate
+  void (*norm)(float *dx, const float *g, const float *x, float mean, float inv, const float *weight, float plus,
+               int centred, int accumulate, size_t n);
+  /// gradient of softmax(scale * x) from its result p, in place
+  void (*softmax)(float *g, const float *p, float scale, size_t n);
+  void (*adamw)(float *weight, float *first, float *second, const float *gradient, const CKAdamW *settings, size_t n);
+} CKGradientTable;
+
 /// One table per instruction set. All pointers may be unaligned; `n` counts floats; in-place (y == x) is allowed.
 typedef struct {
   int level;
@@ -42,6 +67,7 @@ typedef struct {
   void (*f16_to_f32)(float *y, const uint16_t *x, size_t n);
   /// 1 when every value is finite
   int (*all_finite)(const float *x, size_t n);
+  CKGradientTable gradient;
 } CKernelTable;
 
 /// The table in use: the best that the CPU has, unless `ck_limit_level` was called before.

@@ -157,7 +157,10 @@ public struct WanTransformer: Sendable {
     var x = patchEmbedding(patchify(latents, grid), run)  // [B, L, D]
     let (embedding, modulation, text) = conditionEmbedder(timesteps: timesteps, text: context, run)
     for block in blocks {
-      x = try block(x, context: text, time: modulation, rope: rope, run)
+      x =
+        run.recomputesActivations
+        ? try block.checkpointed(x, context: text, time: modulation, rope: rope, run)
+        : try block(x, context: text, time: modulation, rope: rope, run)
     }
     // [B, 2, D]: shift, scale
     let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])
