@@ -77,12 +77,16 @@ let package = Package(
     .target(
       name: "DiffusionPipelines", dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels"],
       swiftSettings: settings),
+    .target(
+      name: "DiffusionTraining",
+      dependencies: ["TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines"],
+      swiftSettings: settings),
 
     // The edges.
     .executableTarget(
       name: "videolora",
       dependencies: [
-        "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines",
+        "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "DiffusionTraining",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: settings),
     .target(
@@ -111,6 +115,13 @@ let package = Package(
       name: "DiffusionPipelinesTests",
       dependencies: [
         "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "TestSupport",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "DiffusionTrainingTests",
+      dependencies: [
+        "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "DiffusionTraining",
+        "TestSupport",
       ],
       swiftSettings: settings),
     .target(

@@ -11,10 +11,11 @@ rule() { # rule FOLDER 'modules that its files must not import'
 edges='ArgumentParser|CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA'
 libraries='COpenBLAS|COneDNN|CKernels'
 tokenizer='CSentencePiece'
-rule Sources/TensorCore "$edges|DiffusionLayers|DiffusionModels|DiffusionPipelines|CBuiltinModels|$tokenizer|Foundation|FoundationEssentials"
-rule Sources/DiffusionLayers "$edges|$libraries|$tokenizer|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
-rule Sources/DiffusionModels "$edges|$libraries|DiffusionPipelines|CBuiltinModels|Foundation|FoundationEssentials"
-rule Sources/DiffusionPipelines "$edges|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/TensorCore "$edges|DiffusionLayers|DiffusionModels|DiffusionPipelines|DiffusionTraining|CBuiltinModels|$tokenizer|Foundation|FoundationEssentials"
+rule Sources/DiffusionLayers "$edges|$libraries|$tokenizer|DiffusionModels|DiffusionPipelines|DiffusionTraining|Foundation|FoundationEssentials"
+rule Sources/DiffusionModels "$edges|$libraries|DiffusionPipelines|DiffusionTraining|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/DiffusionPipelines "$edges|DiffusionTraining|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
+rule Sources/DiffusionTraining "$edges|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
 rule Sources/videolora "CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA|$libraries|$tokenizer|CBuiltinModels"
 rule plugin/GStreamerKit "TensorCore|DiffusionLayers|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
 rule plugin/GstVideoLoRA "ArgumentParser|DiffusionModels|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"

@@ -14,6 +14,8 @@ public struct RunContext: Sendable {
   public var cancellation: Cancellation?
   /// Positions of the tokens for rotary embeddings `(t, h, w)` in latent patches; nil counts from zero.
   public var positions: RotaryPositions?
+  /// Training: blocks keep their inputs alone and compute their activations again for the gradient.
+  public var recomputesActivations = false
 
   public init(
     strengths: [[Float]] = [], axis: TokenAxis = .none, cancellation: Cancellation? = nil,

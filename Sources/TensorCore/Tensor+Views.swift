@@ -35,10 +35,11 @@ extension Tensor {
     precondition(
       start >= 0 && length >= 0 && start + length <= shape[axis],
       "narrow \(start)..<\(start + length) of axis \(axis) in \(shape)")
-    requireNoTape("narrow")
     var newShape = shape
     newShape[axis] = length
-    return Tensor(storage: storage, shape: newShape, strides: strides, offset: offset + start * strides[axis])
+    let part = Tensor(
+      storage: storage, shape: newShape, strides: strides, offset: offset + start * strides[axis])
+    return part.recorded(narrowing: self, axis, from: start)
   }
 
   /// Entry `index` of dimension `axis`, which disappears.
@@ -48,12 +49,14 @@ extension Tensor {
     var newStrides = part.strides
     newShape.remove(at: axis)
     newStrides.remove(at: axis)
-    return Tensor(storage: part.storage, shape: newShape, strides: newStrides, offset: part.offset)
+    return part.recordedView(
+      {
+        Tensor(storage: $0.storage, shape: newShape, strides: newStrides, offset: $0.offset)
+      }, pullback: { [shape = part.shape] in $0.reshaped(shape) })
   }
 
   /// Repeats dimensions of extent 1 up to `newShape` without copying; leading dimensions may be added.
   public func expanded(_ newShape: [Int]) -> Tensor {
-    requireNoTape("expanded")
     let lead = newShape.count - rank
     precondition(lead >= 0, "expand of \(shape) to \(newShape)")
     var newStrides = [Int](repeating: 0, count: lead)
@@ -62,7 +65,9 @@ extension Tensor {
       precondition(shape[axis] == extent || shape[axis] == 1, "expand of \(shape) to \(newShape)")
       newStrides.append(shape[axis] == extent ? strides[axis] : 0)
     }
-    return Tensor(storage: storage, shape: newShape, strides: newStrides, offset: offset)
+    return recordedView(
+      { Tensor(storage: $0.storage, shape: newShape, strides: newStrides, offset: $0.offset) },
+      pullback: { [shape] in $0.reduced(to: shape) })
   }
 
   /// The same elements in row-major order; `self` when they are so already.
@@ -136,7 +141,6 @@ extension Tensor {
     var shape = parts[0].shape
     shape[axis] = 0
     for part in parts {
-      part.requireNoTape("concatenated")
       var other = part.shape
       shape[axis] += other[axis]
       other[axis] = shape[axis]
@@ -147,7 +151,7 @@ extension Tensor {
     let rowCount = shape[axis...].reduce(1, *)
     var start = 0
     for part in parts {
-      let dense = part.contiguous()
+      let dense = part.detached().contiguous()
       let length = dense.shape[axis...].reduce(1, *)
       for i in 0..<outer {
         (result.base + i * rowCount + start).update(from: dense.base + i * length, count: length)
@@ -155,6 +159,6 @@ extension Tensor {
       keepAlive(dense)
       start += length
     }
-    return result
+    return result.recorded(joining: parts, axis: axis)
   }
 }

@@ -16,7 +16,7 @@ public struct Tensor: Sendable {
   /// Distance in floats between neighbours along each dimension.
   package let strides: [Int]
   package let offset: Int
-  package let storage: Storage
+  package var storage: Storage
   package var node: Node?
 
   package init(storage: Storage, shape: [Int], strides: [Int], offset: Int, node: Node? = nil) {

@@ -15,7 +15,7 @@ struct VideoLoRACommand: ParsableCommand {
     version: Version.current,
     subcommands: [
       Doctor.self, Inspect.self, Import.self, Generate.self, Transform.self, LoRACommand.self,
-      ReplayCommand.self, Bench.self, Quantize.self,
+      Train.self, ReplayCommand.self, Bench.self, Quantize.self,
     ])
 }
 

@@ -38,6 +38,30 @@ typedef struct {
   float *result;
   size_t rows, columns, outputs;
 } CKWinograd;
+/// Numbers of one optimiser step.
+typedef struct {
+  float scale;            ///< of the gradient, from clipping
+  float beta1, beta2;
+  float shrink;           ///< 1 - learning rate * weight decay
+  float step;             ///< learning rate / (1 - beta1^t)
+  float root_correction;  ///< sqrt(1 - beta2^t)
+  float epsilon;
+} CKAdamW;
+
+/// Kernels of training: pullbacks and the optimiser.
+typedef struct {
+  /// y = g * f'(x)
+  void (*silu)(float *y, const float *x, const float *g, size_t n);
+  void (*gelu_tanh)(float *y, const float *x, const float *g, size_t n);
+  void (*soft_clamp)(float *y, const float *x, const float *g, float bound, size_t n);
+  void (*relu)(float *y, const float *x, const float *g, size_t n);
+  /// gradient of normalize over one row; the factors are plus + weight (weight may be NULL: 1); dx += with accumulate
+  void (*norm)(float *dx, const float *g, const float *x, float mean, float inv, const float *weight, float plus,
+               int centred, int accumulate, size_t n);
+  /// gradient of softmax(scale * x) from its result p, in place
+  void (*softmax)(float *g, const float *p, float scale, size_t n);
+  void (*adamw)(float *weight, float *first, float *second, const float *gradient, const CKAdamW *settings, size_t n);
+} CKGradientTable;
 
 /// One table per instruction set. All pointers may be unaligned; `n` counts floats; in-place (y == x) is allowed.
 typedef struct {
@@ -96,6 +120,7 @@ typedef struct {
   void (*winograd_filters)(float *y, const float *x, size_t c);
   /// computes `count` tiles of 4 by 4 results from number `first` on; scratch as `ck_winograd_scratch` says
   void (*winograd)(const CKWinograd *job, size_t first, size_t count, float *scratch);
+  CKGradientTable gradient;
 } CKernelTable;
 
 /// The table in use: the best that the CPU has, unless `ck_limit_level` was called before.

@@ -59,7 +59,7 @@ public struct AdaptedSource: WeightSource {
 }
 
 /// Names of the modules that a model took its updates of.
-private final class TakenModules: Sendable {
+final class TakenModules: Sendable {
   private let names = Mutex<Set<String>>([])
   func insert(_ name: String) { names.withLock { _ = $0.insert(name) } }
   func contains(_ name: String) -> Bool { names.withLock { $0.contains(name) } }

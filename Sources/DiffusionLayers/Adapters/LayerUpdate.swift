@@ -31,21 +31,20 @@ public struct LayerUpdate: Sendable {
   }
 
   /// `result + strength * (x dWᵀ + db)` for a linear layer; `x` is `[…, in]`, `result` `[…, out]`.
-  func add(to result: Tensor, linear x: Tensor, _ run: RunContext) -> Tensor {
+  func add(to result: consuming Tensor, linear x: Tensor, _ run: RunContext) -> Tensor {
     guard let perToken = strengths(x, run) else {
       let strength = run.meanStrength(of: adapterIndex)
       if strength == 0 { return result }
-      var result = result
       switch weight {
       case .lowRank(let pair):
-        let change = Tensor.linear(Tensor.linear(x, weight: pair.down), weight: pair.up)
-        result = result.adding(change, scaledBy: strength * pair.scale)
+        result = (consume result).addingLowRank(
+          x, down: pair.down, up: pair.up, scale: strength * pair.scale)
       case .full(let change): result = result.adding(Tensor.linear(x, weight: change), scaledBy: strength)
       case nil: break
       }
-      return bias.map { result + row($0, like: result) * strength } ?? result
+      guard let bias else { return result }
+      return result + row(bias, like: result) * strength
     }
-    var result = result
     switch weight {
     case .lowRank(let pair):
       // [B, L, r], scaled per token before the up projection.
@@ -54,7 +53,8 @@ public struct LayerUpdate: Sendable {
     case .full(let change): result = result + Tensor.linear(x * perToken, weight: change)
     case nil: break
     }
-    return bias.map { result + perToken * row($0, like: result) } ?? result
+    guard let bias else { return result }
+    return result + perToken * row(bias, like: result)
   }
 
   /// `result + strength * (norm(x) dW + db)` for a norm; `normalized` computes norm(x) times a weight `[dim]`.

@@ -19,6 +19,7 @@ public enum LoRAError: Error, Equatable, CustomStringConvertible {
     file: String, unmatched: Int, total: Int, examples: [String], seemsFor: String?, model: String?)
   case notApplied(file: String, module: String)
   case conversion(file: String, reason: String)
+  case target(model: String, pattern: String, known: [String])
 
   public var description: String { sentence.printable }
 
@@ -64,6 +65,9 @@ public enum LoRAError: Error, Equatable, CustomStringConvertible {
       "'\(file)' changes '\(module)', a layer of a kind that adapters cannot change here; "
         + "remove these tensors from the file"
     case .conversion(let file, let reason): "'\(file)' cannot be written so: \(reason)"
+    case .target(let model, let pattern, let known):
+      "the target '\(pattern)' names no layer of '\(model)' that an adapter can be trained for"
+        + (known.isEmpty ? "" : "; its linear layers end in \(known.joined(separator: ", "))")
     }
   }
 

@@ -32,12 +32,7 @@ public struct Linear: Sendable {
       return Tensor.linear(x, weight: weight, bias: bias, activation: activation)
     }
     var result = Tensor.linear(x, weight: weight, bias: bias)
-    for update in adapters { result = update.add(to: result, linear: x, run) }
-    return switch activation {
-    case .identity: result
-    case .relu: result.relu()
-    case .silu: result.silu()
-    case .geluTanh: result.geluTanh()
-    }
+    for update in adapters { result = update.add(to: consume result, linear: x, run) }
+    return result.applying(activation)
   }
 }

@@ -165,7 +165,9 @@ public struct WanTransformer: Sendable {
     var x = patchEmbedding(patchify(latents, grid), run)  // [B, L, D]
     let (embedding, modulation, text) = conditionEmbedder(timesteps: timesteps, text: context, run)
     x = try cache.run(x, blocks: blocks.count) { index, x throws(Cancelled) in
-      try blocks[index](x, context: text, time: modulation, rope: rope, run)
+      run.recomputesActivations
+        ? try blocks[index].checkpointed(x, context: text, time: modulation, rope: rope, run)
+        : try blocks[index](x, context: text, time: modulation, rope: rope, run)
     }
     // [B, 2, D]: shift, scale
     let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])

@@ -113,6 +113,22 @@ package struct ModelScheduler: Sendable {
     }
   }
 
+  /// How the model was trained: a flow with its shift, or the noise levels of a schedule with the kind of prediction.
+  package func trainingNoise() throws -> TrainingNoise {
+    if isFlow {
+      return .flow(
+        shift: try FlowMatchEuler.Config(json, file: file).shift,
+        timesteps: json.object?["num_train_timesteps"]?.int ?? 1000)
+    }
+    let name = json.object?["prediction_type"]?.string ?? PredictionType.epsilon.rawValue
+    guard let prediction = PredictionType(rawValue: name) else {
+      throw ConfigError(file: file, key: "prediction_type", reason: "is '\(name)', which cannot be trained")
+    }
+    let schedule = try NoiseSchedule(
+      json, file: file, form: className.hasPrefix("CogVideoX") ? .cogVideoX : .discrete)
+    return .schedule(alphasCumprod: schedule.alphasCumprod, prediction: prediction)
+  }
+
   /// This scheduler with some options changed and as another class, as a golden's cases ask for.
   func changed(to className: String, _ changes: JSONObject) throws -> ModelScheduler {
     var json = raw

@@ -17,26 +17,24 @@ public enum Activation: Sendable {
 extension Tensor {
   /// `max(x, 0)`.
   public func relu() -> Tensor {
-    requireNoTape("relu")
-    return map { kernels.relu($0, $1, $2) }
+    mapRecorded({ kernels.relu($0, $1, $2) }, gradient: { kernels.gradient.relu($0, $1, $2, $3) })
   }
 
   /// `x * sigmoid(x)`.
   public func silu() -> Tensor {
-    requireNoTape("silu")
-    return map { kernels.silu($0, $1, $2) }
+    mapRecorded({ kernels.silu($0, $1, $2) }, gradient: { kernels.gradient.silu($0, $1, $2, $3) })
   }
 
   /// GELU in the tanh approximation (torch's `approximate="tanh"`).
   public func geluTanh() -> Tensor {
-    requireNoTape("geluTanh")
-    return map { kernels.gelu_tanh($0, $1, $2) }
+    mapRecorded({ kernels.gelu_tanh($0, $1, $2) }, gradient: { kernels.gradient.gelu_tanh($0, $1, $2, $3) })
   }
 
   /// `tanh(x / bound) * bound`.
   public func softClamped(_ bound: Float) -> Tensor {
-    requireNoTape("softClamped")
-    return map { kernels.soft_clamp($0, $1, bound, $2) }
+    mapRecorded(
+      { kernels.soft_clamp($0, $1, bound, $2) },
+      gradient: { kernels.gradient.soft_clamp($0, $1, $2, bound, $3) })
   }
 
   /// Values below `low` become `low`, those above `high` become `high`; NaN stays NaN.

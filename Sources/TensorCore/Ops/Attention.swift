@@ -50,56 +50,10 @@ extension Tensor {
       attentionPullback(gradient, q: q, k: k, v: v, mask: mask, scale: scale)
     }
   }
-
-  /// Gradients of `attention`: the scores of one head are computed again, then with `P = softmax(S)`:
-  /// `dV = Pᵀ dO`, `dP = dO Vᵀ`, `dS = P * (dP - rowsum(dP * P))`, `dQ = dS K * scale`, `dK = dSᵀ Q * scale`.
-  private static func attentionPullback(
-    _ gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: ScoreBias, scale: Float
-  ) -> [Tensor?] {
-    let (batch, queries, heads, size) = (q.shape[0], q.shape[1], q.shape[2], q.shape[3])
-    let keys = k.shape[1]
-    let width = heads * size
-    let output = gradient.detached().contiguous()
-    let (dq, dk, dv) = (
-      Tensor(uninitialized: q.shape), Tensor(uninitialized: k.shape), Tensor(uninitialized: v.shape)
-    )
-    parallelFor(batch * heads) { task in
-      let qAt = task / heads * queries * width + task % heads * size
-      let kAt = task / heads * keys * width + task % heads * size
-      let (p, ds) = (Storage(count: queries * keys), Storage(count: queries * keys))
-      GEMM.serial(
-        transposeB: true, m: queries, n: keys, k: size, a: q.base + qAt, lda: width, b: k.base + kAt,
-        ldb: width,
-        c: p.floats, ldc: keys)
-      GEMM.serial(
-        transposeB: true, m: queries, n: keys, k: size, a: output.base + qAt, lda: width, b: v.base + kAt,
-        ldb: width,
-        c: ds.floats, ldc: keys)
-      for row in 0..<queries {
-        let (weights, slopes) = (p.floats + row * keys, ds.floats + row * keys)
-        kernels.softmax(weights, mask.row(row, head: task % heads), scale, keys)
-        let mean = kernels.dot(weights, slopes, keys)
-        for i in 0..<keys { slopes[i] = weights[i] * (slopes[i] - mean) * scale }
-      }
-      GEMM.serial(
-        transposeA: true, transposeB: false, m: keys, n: size, k: queries, a: p.floats, lda: keys,
-        b: output.base + qAt, ldb: width, c: dv.base + kAt, ldc: width)
-      GEMM.serial(
-        transposeB: false, m: queries, n: size, k: keys, a: ds.floats, lda: keys, b: k.base + kAt, ldb: width,
-        c: dq.base + qAt, ldc: width)
-      GEMM.serial(
-        transposeA: true, transposeB: false, m: keys, n: size, k: queries, a: ds.floats, lda: keys,
-        b: q.base + qAt,
-        ldb: width, c: dk.base + kAt, ldc: width)
-      keepAlive(p, ds)
-    }
-    keepAlive(q, k, v, output, mask)
-    return [dq, dk, dv]
-  }
 }
 
 /// What is added to the scores before the softmax; no gradient reaches it.
-private struct ScoreBias: Sendable {
+struct ScoreBias: Sendable {
   private let table: Tensor?
   private let headStride: Int
   private let rowStride: Int

@@ -4,24 +4,31 @@ extension Tensor {
   /// Sum, with broadcasting of extents 1.
   public static func + (a: Tensor, b: Tensor) -> Tensor {
     binary(a, b) { kernels.add($0, $1, $2, $3) }
-      .recorded(from: [a, b]) { [aShape = a.shape, bShape = b.shape] gradient in
-        [gradient.reduced(to: aShape), gradient.reduced(to: bShape)]
+      .recorded(from: [a, b]) {
+        [aShape = a.shape, bShape = b.shape, wantsA = a.isRecorded, wantsB = b.isRecorded] gradient in
+        [wantsA ? gradient.reduced(to: aShape) : nil, wantsB ? gradient.reduced(to: bShape) : nil]
       }
   }
 
   /// Difference, with broadcasting of extents 1.
   public static func - (a: Tensor, b: Tensor) -> Tensor {
     binary(a, b) { kernels.sub($0, $1, $2, $3) }
-      .recorded(from: [a, b]) { [aShape = a.shape, bShape = b.shape] gradient in
-        [gradient.reduced(to: aShape), (gradient * -1).reduced(to: bShape)]
+      .recorded(from: [a, b]) {
+        [aShape = a.shape, bShape = b.shape, wantsA = a.isRecorded, wantsB = b.isRecorded] gradient in
+        [wantsA ? gradient.reduced(to: aShape) : nil, wantsB ? (gradient * -1).reduced(to: bShape) : nil]
       }
   }
 
   /// Product, with broadcasting of extents 1.
   public static func * (a: Tensor, b: Tensor) -> Tensor {
     binary(a, b) { kernels.mul($0, $1, $2, $3) }
-      .recorded(from: [a, b]) { [a = a.detached(), b = b.detached()] gradient in
-        [(gradient * b).reduced(to: a.shape), (gradient * a).reduced(to: b.shape)]
+      .recorded(from: [a, b]) {
+        // Each factor is kept only where the other one's gradient is wanted.
+        [
+          aShape = a.shape, bShape = b.shape, a = b.isRecorded ? a.detached() : nil,
+          b = a.isRecorded ? b.detached() : nil
+        ] gradient in
+        [b.map { (gradient * $0).reduced(to: aShape) }, a.map { (gradient * $0).reduced(to: bShape) }]
       }
   }
 
@@ -40,14 +47,16 @@ extension Tensor {
   public func adding(_ other: Tensor, scaledBy factor: Float) -> Tensor {
     precondition(shape == other.shape, "adding \(other.shape) to \(shape)")
     return Tensor.binary(self, other) { kernels.add_scaled($0, $1, $2, factor, $3) }
-      .recorded(from: [self, other]) { [$0, $0 * factor] }
+      .recorded(from: [self, other]) { [wantsOther = other.isRecorded] in
+        [$0, wantsOther ? $0 * factor : nil]
+      }
   }
 
   /// `x + y * gate`: tokens `[B, L, D]` with one gate row `[B, 1, D]` per batch entry.
   public static func gatedAdd(_ x: Tensor, _ y: Tensor, gate: Tensor) -> Tensor {
     precondition(
       x.shape == y.shape && gate.shape == [x.shape[0], 1, x.shape[2]], "gate \(gate.shape) on \(x.shape)")
-    if x.node != nil || y.node != nil || gate.node != nil { return x + y * gate }
+    if x.isRecorded || y.isRecorded || gate.isRecorded { return gatedAddRecorded(x, y, gate: gate) }
     let (length, width) = (x.shape[1], x.shape[2])
     let (a, b, g) = (x.contiguous(), y.contiguous(), gate.contiguous())
     let result = Tensor(uninitialized: x.shape)

@@ -12,6 +12,9 @@ extension Tensor {
     precondition(
       bias == nil || bias?.shape == [weight.shape[0]], "bias \(bias?.shape ?? []) of \(weight.shape)")
     let (outputs, inputs) = (weight.shape[0], weight.shape[1])
+    if x.isRecorded || weight.isRecorded || bias?.isRecorded == true {
+      return linearRecorded(x, weight: weight, bias: bias, activation: activation)
+    }
     let source = x.detached().contiguous()
     let matrix = weight.detached().contiguous()
     let offsets = bias?.detached().contiguous()
@@ -28,41 +31,6 @@ extension Tensor {
       }
     }
     keepAlive(source, matrix, offsets)
-    let inputsOfTape = [x, weight] + (bias.map { [$0] } ?? [])
-    guard inputsOfTape.contains(where: \.isRecorded) else { return result }
-    if case .identity = activation {
-    } else {
-      preconditionFailure("linear with an activation has no gradient rule")
-    }
-    let wantsWeight = weight.isRecorded
-    return result.recorded(from: inputsOfTape) { gradient in
-      linearPullback(gradient, x: source, weight: matrix, wantsWeight: wantsWeight, hasBias: offsets != nil)
-    }
-  }
-
-  /// Gradients of `linear`: `dx = dy · W`, `dW = dyᵀ · x`, `db = Σ dy`.
-  private static func linearPullback(
-    _ gradient: Tensor, x: Tensor, weight: Tensor, wantsWeight: Bool, hasBias: Bool
-  ) -> [Tensor?] {
-    let (outputs, inputs) = (weight.shape[0], weight.shape[1])
-    let rows = x.count / max(1, inputs)
-    let dy = gradient.detached().contiguous()
-    let dx = Tensor(uninitialized: x.shape)
-    GEMM.run(
-      transposeB: false, m: rows, n: inputs, k: outputs, a: dy.base, lda: outputs, b: .floats(weight.base),
-      ldb: inputs, c: dx.base, ldc: inputs)
-    var results: [Tensor?] = [dx, nil]
-    if wantsWeight {
-      let dw = Tensor(uninitialized: weight.shape)
-      GEMM.run(
-        transposeA: true, transposeB: false, m: outputs, n: inputs, k: rows, a: dy.base, lda: outputs,
-        b: .floats(x.base), ldb: inputs, c: dw.base, ldc: inputs)
-      results[1] = dw
-    }
-    if hasBias {
-      results.append(dy.reshaped([rows, outputs]).reduced(to: [1, outputs]).reshaped([outputs]))
-    }
-    keepAlive(dy, x, weight)
-    return results
+    return result
   }
 }

@@ -22,7 +22,14 @@ extension Tensor {
     for tensor in [bias, residual, gate] { if let tensor { tensors.append(tensor) } }
     if case .floats(let matrix) = weight.values { tensors.append(matrix) }
     if tensors.contains(where: \.isRecorded) {
-      let result = linear(x, weight: weight.floats(), bias: bias, activation: activation)
+      let result: Tensor
+      if case .floats(let matrix) = weight.values {
+        result = linear(x, weight: matrix, bias: bias, activation: activation)
+      } else if x.isRecorded || bias?.isRecorded == true {
+        result = linearRecorded(x, weight: weight, bias: bias, activation: activation)
+      } else {
+        result = linear(x, weight: weight, bias: bias, activation: activation)
+      }
       guard let residual else { return result }
       return gate.map { gatedAdd(residual, result, gate: $0) } ?? residual + result
     }

@@ -21,7 +21,7 @@ extension Tensor {
       scale.shape == [x.shape[0], 1, x.shape[2]] && shift.shape == scale.shape,
       "modulation \(scale.shape), \(shift.shape) of \(x.shape)")
     if x.isRecorded || scale.isRecorded || shift.isRecorded {
-      return layerNorm(x, eps: eps) * (scale + 1) + shift
+      return modulatedRecorded(x, scale: scale, shift: shift, eps: eps)
     }
     let (length, width) = (x.shape[1], x.shape[2])
     let (source, factors, terms) = (x.contiguous(), scale.contiguous(), shift.contiguous())
@@ -39,7 +39,7 @@ extension Tensor {
   }
 
   /// Mean (0 where unused) and 1 / standard deviation of one row.
-  private static func statistics(
+  static func statistics(
     _ row: UnsafePointer<Float>, _ width: Int, mean wantsMean: Bool, eps: Float
   ) -> (mean: Float, inverse: Float) {
     let mean = wantsMean ? kernels.sum(row, width) / Float(width) : 0
@@ -67,49 +67,6 @@ extension Tensor {
     }
     keepAlive(factors, terms)
     return result
-  }
-
-  private static func recordNorm(
-    _ result: Tensor, x: Tensor, weight: Tensor?, bias: Tensor?, mean: Bool, eps: Float
-  ) -> Tensor {
-    var inputs = [x]
-    if let weight { inputs.append(weight) }
-    if let bias { inputs.append(bias) }
-    guard inputs.contains(where: \.isRecorded) else { return result }
-    let hasBias = bias != nil
-    return result.recorded(from: inputs) { [x = x.detached(), weight = weight?.detached()] gradient in
-      normPullback(gradient, x: x, weight: weight, hasBias: hasBias, mean: mean, eps: eps)
-    }
-  }
-
-  /// Gradients of both norms. With `n = (x - mean) * inv` and `g = dy * weight`:
-  /// `dx = inv * (g - [mean(g)] - n * mean(g * n))`, `dweight = Σ dy * n`, `dbias = Σ dy`.
-  private static func normPullback(
-    _ gradient: Tensor, x: Tensor, weight: Tensor?, hasBias: Bool, mean: Bool, eps: Float
-  ) -> [Tensor?] {
-    let width = x.shape.last ?? 1
-    let rows = x.count / max(1, width)
-    let (dy, source) = (gradient.detached().contiguous(), x.contiguous())
-    let scaled = weight.map { dy * $0 } ?? dy
-    let dx = Tensor(uninitialized: x.shape)
-    let normal = Tensor(uninitialized: x.shape)
-    forRows(rows, width: width) { first, count in
-      for row in first..<first + count {
-        let (from, n, g) = (source.base + row * width, normal.base + row * width, scaled.base + row * width)
-        let (average, inverse) = statistics(from, width, mean: mean, eps: eps)
-        kernels.normalize(n, from, average, inverse, nil, nil, width)
-        let gMean = mean ? kernels.sum(g, width) / Float(width) : 0
-        let projection = kernels.dot(g, n, width) / Float(width)
-        for i in 0..<width { dx.base[row * width + i] = inverse * (g[i] - gMean - n[i] * projection) }
-      }
-    }
-    var results: [Tensor?] = [dx]
-    let flat = [rows, width]
-    if weight != nil {
-      results.append((dy * normal).reshaped(flat).reduced(to: [1, width]).reshaped([width]))
-    }
-    if hasBias { results.append(dy.reshaped(flat).reduced(to: [1, width]).reshaped([width])) }
-    return results
   }
 
   /// Group normalisation of pictures `[N, H, W, C]` with affine `weight` and `bias` `[C]`, then `activation`.

@@ -56,6 +56,22 @@ public struct TorchRandom: Sendable {
     Double(next64() & ((1 << 53) - 1)) * (1 / 9_007_199_254_740_992)
   }
 
+  /// Uniform values in a range (`torch.rand` times its width plus its start).
+  public mutating func uniform(_ shape: [Int], in range: ClosedRange<Float> = 0...1) -> Tensor {
+    let width = range.upperBound - range.lowerBound
+    return Tensor(shape: shape) { values in
+      for index in values.indices { values[index] = uniformFloat() * width + range.lowerBound }
+    }
+  }
+
+  /// A number in [0, 1) of 53 random bits.
+  public mutating func uniform() -> Double { uniformDouble() }
+
+  /// A whole number below `bound`, all equally likely to within 2⁻⁶⁴ of `bound`.
+  public mutating func below(_ bound: Int) -> Int {
+    Int(next64().multipliedFullWidth(by: UInt64(bound)).high)
+  }
+
   /// `torch.randn(shape, generator:)`: standard normal values.
   public mutating func randn(_ shape: [Int]) -> Tensor {
     let count = shape.product

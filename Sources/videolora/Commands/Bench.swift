@@ -91,7 +91,7 @@ struct Bench: ParsableCommand {
   }
 
   /// The most memory this process had.
-  private static var peakRSS: Int {
+  static var peakRSS: Int {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return usage.ru_maxrss * 1024

@@ -1,0 +1,68 @@
+package import DiffusionLayers
+package import DiffusionModels
+package import TensorCore
+
+/// What a model was trained to predict, and from what.
+package enum TrainingNoise: Sendable, Equatable {
+  /// `x = (1 - σ) x₀ + σ ε`, the model is told `timesteps * σ` and predicts `ε - x₀`.
+  case flow(shift: Double, timesteps: Int)
+  /// `x = √ᾱ x₀ + √(1 - ᾱ) ε` at a whole timestep.
+  case schedule(alphasCumprod: [Double], prediction: PredictionType)
+}
+
+/// The parts of a model that a trainer works with.
+extension VideoModel {
+  /// The backbone's weights, shared.
+  package var backboneSource: any WeightSource { backbone }
+
+  package var backboneConfig: WanConfig { transformer.config }
+
+  package func trainingNoise() throws -> TrainingNoise { try scheduler.trainingNoise() }
+
+  /// Whether a clip's latents are its pixels: nothing is gained by keeping them.
+  package var isPixelSpace: Bool { if case .pixels = codec { true } else { false } }
+
+  /// A backbone over other weights, such as those with trainable pairs. Copies no weight.
+  package func backbone(from source: any WeightSource) throws(WeightsError) -> WanTransformer {
+    try WanTransformer(Weights(source), transformer.config)
+  }
+
+  /// This model with another backbone, for samples during a training.
+  package func replacing(backbone other: WanTransformer) -> VideoModel {
+    VideoModel(
+      info: info, adapters: adapters, transformer: other, codec: codec, text: text, scheduler: scheduler,
+      coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
+  }
+
+  /// Latents `[1, C, f, h, w]` of frames of one size.
+  /// - Throws: `PipelineError` for a length or size that the model does not take, or `Cancelled`.
+  package func latents(of frames: [Frame], cancellation: Cancellation) throws -> Tensor {
+    let (width, height) = (frames.first?.width ?? 0, frames.first?.height ?? 0)
+    try checkGeometry(frames: frames.count, width: width, height: height)
+    return try codec.encode(
+      frames, height: padded(height), width: padded(width),
+      budget: codecBudget(frames: frames.count, width: width, height: height),
+      RunContext(cancellation: cancellation))
+  }
+
+  /// Embeddings `[1, L, textDim]` of a caption; an empty one gives those of a run without text.
+  package func embedding(of caption: String, cancellation: Cancellation) throws -> Tensor {
+    try text.encode(
+      SamplerSettings(prompt: caption), RunContext(strengths: [], cancellation: cancellation)
+    ).positive
+  }
+
+  /// Embeddings from a file, for models whose text encoder is not there.
+  package func embeddings(file: String) throws -> Conditioning {
+    try text.encode(SamplerSettings(promptEmbeds: file), .plain)
+  }
+
+  /// What `transformer` predicts for noisy latents `[B, C, f, h, w]`.
+  package func prediction(
+    _ transformer: WanTransformer, _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext
+  ) throws(Cancelled) -> Tensor {
+    try transformer(
+      coordinatePlanes ? CoordinatePlanes.appended(to: latents) : latents, timesteps: timesteps,
+      context: context, run)
+  }
+}
