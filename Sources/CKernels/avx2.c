@@ -4,5 +4,8 @@
 #define CK_TARGET __attribute__((target("avx2,fma,f16c")))
 #define CK_LEVEL CK_AVX2
 #define CK_LEVEL_NAME "avx2"
+#define CK_WIDE_TARGET CK_TARGET
+#define CK_ROWS 6
+#define CK_COLUMNS 1
 #include "kernels.inc"
 #endif

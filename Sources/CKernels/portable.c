@@ -3,4 +3,7 @@
 #define CK_TARGET
 #define CK_LEVEL CK_PORTABLE
 #define CK_LEVEL_NAME "portable"
+#define CK_WIDE_TARGET
+#define CK_ROWS 2
+#define CK_COLUMNS 1
 #include "kernels.inc"

@@ -14,6 +14,8 @@ public struct RunContext: Sendable {
   public var cancellation: Cancellation?
   /// Positions of the tokens for rotary embeddings `(t, h, w)` in latent patches; nil counts from zero.
   public var positions: RotaryPositions?
+  /// Sees queries and keys of self-attentions, for methods that tell heads apart.
+  public var attentionTap: AttentionTap?
 
   public init(
     strengths: [[Float]] = [], axis: TokenAxis = .none, cancellation: Cancellation? = nil,
@@ -41,7 +43,7 @@ public struct RunContext: Sendable {
   }
 
   /// The strength of `adapter` for activations without a frame axis: the clip's mean.
-  func meanStrength(of adapter: Int) -> Float {
+  package func meanStrength(of adapter: Int) -> Float {
     guard adapter < strengths.count, !strengths[adapter].isEmpty else { return 1 }
     return strengths[adapter].reduce(0, +) / Float(strengths[adapter].count)
   }
@@ -54,6 +56,10 @@ public struct RunContext: Sendable {
     return strengths[adapter]
   }
 }
+
+/// Called with the number of a block and the queries and keys `[B, L, H, D]` of its self-attention, normalised and turned,
+/// before the attention runs. `Tensor.attentionWeights` gives the weights of some of the queries.
+public typealias AttentionTap = @Sendable (_ block: Int, _ query: Tensor, _ key: Tensor) -> Void
 
 /// What the rows of a layer's input stand for.
 public enum TokenAxis: Sendable, Equatable {

@@ -40,4 +40,12 @@ public struct Linear: Sendable {
     case .geluTanh: result.geluTanh()
     }
   }
+
+  /// `residual + gate * y` for the layer's output `y`, or `residual + y`: `residual` `[B, L, out]`, `gate` `[B, 1, out]`.
+  public func callAsFunction(_ x: Tensor, onto residual: Tensor, gate: Tensor? = nil, _ run: RunContext)
+    -> Tensor
+  {
+    let result = self(x, run)
+    return gate.map { Tensor.gatedAdd(residual, result, gate: $0) } ?? residual + result
+  }
 }
