@@ -6,5 +6,8 @@
 #define CK_LEVEL CK_AVX2
 #define CK_VECTOR 8
 #define CK_LEVEL_NAME "avx2"
+#define CK_WIDE_TARGET CK_TARGET
+#define CK_ROWS 6
+#define CK_COLUMNS 1
 #include "kernels.inc"
 #endif

@@ -16,6 +16,8 @@ public struct RunContext: Sendable {
   public var positions: RotaryPositions?
   /// Training: blocks keep their inputs alone and compute their activations again for the gradient.
   public var recomputesActivations = false
+  /// Sees queries and keys of self-attentions, for methods that tell heads apart.
+  public var attentionTap: AttentionTap?
 
   public init(
     strengths: [[Float]] = [], axis: TokenAxis = .none, cancellation: Cancellation? = nil,
@@ -43,7 +45,7 @@ public struct RunContext: Sendable {
   }
 
   /// The strength of `adapter` for activations without a frame axis: the clip's mean.
-  func meanStrength(of adapter: Int) -> Float {
+  package func meanStrength(of adapter: Int) -> Float {
     guard adapter < strengths.count, !strengths[adapter].isEmpty else { return 1 }
     return strengths[adapter].reduce(0, +) / Float(strengths[adapter].count)
   }
@@ -56,6 +58,10 @@ public struct RunContext: Sendable {
     return strengths[adapter]
   }
 }
+
+/// Called with the number of a block and the queries and keys `[B, L, H, D]` of its self-attention, normalised and turned,
+/// before the attention runs. `Tensor.attentionWeights` gives the weights of some of the queries.
+public typealias AttentionTap = @Sendable (_ block: Int, _ query: Tensor, _ key: Tensor) -> Void
 
 /// What the rows of a layer's input stand for.
 public enum TokenAxis: Sendable, Equatable {

@@ -11,6 +11,7 @@ struct ClipSampler {
   let guidanceScale: Float
   let cacheThreshold: Float
   let config: any SchedulerConfig
+  private let promptKeys = PromptKeys()
 
   /// Resolves settings and encodes the text.
   init(
@@ -80,7 +81,7 @@ struct ClipSampler {
       }
     return DenoisingLoop(
       transformer: model.transformer, coordinatePlanes: model.coordinatePlanes, scheduler: scheduler,
-      firstStep: firstStep, conditioning: conditioning, guidanceScale: guidanceScale)
+      firstStep: firstStep, conditioning: conditioning, guidanceScale: guidanceScale, promptKeys: promptKeys)
   }
 
   /// All steps of one clip, with progress after each; nine tenths of the work count as done then, the rest is

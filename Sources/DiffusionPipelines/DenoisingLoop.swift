@@ -1,5 +1,6 @@
 import DiffusionLayers
 import DiffusionModels
+import Synchronization
 public import TensorCore
 
 /// Text embeddings of one prompt and its opposite, `[1, Lc, textDim]` each.
@@ -14,6 +15,26 @@ public struct Conditioning: Sendable {
   }
 }
 
+/// The last prompt that a loop prepared; it serves the later clips of a stream.
+final class PromptKeys: Sendable {
+  private let last = Mutex<WanPrompt?>(nil)
+
+  /// The prompt of `context` at the strengths of `run`; `context` must be the same in all calls.
+  func callAsFunction(
+    _ transformer: WanTransformer, context: () -> Tensor, _ run: RunContext
+  ) throws(Cancelled) -> WanPrompt {
+    let kept = last.withLock { $0 }
+    let prompt =
+      if let kept {
+        try transformer.updated(kept, run)
+      } else {
+        try transformer.prepare(context: context(), run)
+      }
+    last.withLock { $0 = prompt }
+    return prompt
+  }
+}
+
 /// The sampler's loop: predict, guide, step.
 struct DenoisingLoop {
   let transformer: WanTransformer
@@ -23,6 +44,8 @@ struct DenoisingLoop {
   let firstStep: Int
   let conditioning: Conditioning
   let guidanceScale: Float
+  /// Shared by loops of the same conditioning and guidance.
+  var promptKeys = PromptKeys()
 
   /// Steps of a run.
   var steps: Int { scheduler.timesteps.count - firstStep }
@@ -38,10 +61,11 @@ struct DenoisingLoop {
     afterStep: (_ step: Int, _ sample: Tensor) -> Void = { _, _ in }
   ) throws -> Tensor {
     var (sample, scheduler) = (latents, scheduler)
+    let prompt = try promptKeys(transformer, context: { context }, run)
     for index in firstStep..<scheduler.timesteps.count {
       try run.checkpoint()
       let output = try predict(
-        scheduler.scaleModelInput(sample, index), scheduler.timesteps[index], run, &cache)
+        scheduler.scaleModelInput(sample, index), scheduler.timesteps[index], prompt, run, &cache)
       sample = scheduler.step(index, sample: sample, modelOutput: output, noise: noise)
       let step = index - firstStep + 1
       guard sample.isFinite else { throw PipelineError.notFinite(step: step, steps: steps) }
@@ -50,18 +74,26 @@ struct DenoisingLoop {
     return sample
   }
 
+  /// Whether steps need the opposite prompt.
+  private var isGuided: Bool { guidanceScale != 1 && conditioning.negative != nil }
+
+  /// Both prompts in one batch, or the one that is needed.
+  private var context: Tensor {
+    guard isGuided, let negative = conditioning.negative else { return conditioning.positive }
+    return Tensor.concatenated([conditioning.positive, negative], axis: 0)
+  }
+
   /// Classifier-free guidance with both prompts in one batch; a scale of 1 needs one prompt only.
   private func predict(
-    _ sample: Tensor, _ timestep: Float, _ run: RunContext, _ cache: inout FirstBlockCache
+    _ sample: Tensor, _ timestep: Float, _ prompt: WanPrompt, _ run: RunContext, _ cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
     let input = coordinatePlanes ? CoordinatePlanes.appended(to: sample) : sample
-    guard guidanceScale != 1, let opposite = conditioning.negative else {
-      return try transformer(
-        input, timesteps: [timestep], context: conditioning.positive, run, cache: &cache)
+    guard isGuided else {
+      return try transformer(input, timesteps: [timestep], prompt: prompt, run, cache: &cache)
     }
     let both = try transformer(
-      Tensor.concatenated([input, input], axis: 0), timesteps: [timestep, timestep],
-      context: Tensor.concatenated([conditioning.positive, opposite], axis: 0), run, cache: &cache)
+      Tensor.concatenated([input, input], axis: 0), timesteps: [timestep, timestep], prompt: prompt, run,
+      cache: &cache)
     let (positive, negative) = (both.narrow(0, from: 0, length: 1), both.narrow(0, from: 1, length: 1))
     return negative.adding(positive - negative, scaledBy: guidanceScale)
   }

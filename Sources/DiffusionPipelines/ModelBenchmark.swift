@@ -94,7 +94,9 @@ public enum ModelBenchmark {
         1, model.transformer.config.inChannels, model.info.latentFrames(frames), rows, columns,
       ])
       let context = random.randn([1, model.text.length, model.transformer.config.textDim])
-      return { _ = try model.transformer(input, timesteps: [700], context: context, run) }
+      // Once per prompt, as in a run.
+      let prompt = try model.transformer.prepare(context: context, run)
+      return { _ = try model.transformer(input, timesteps: [700], prompt: prompt, run) }
     case .vaeEncode:
       return {
         _ = try model.codec.encode(source, height: model.padded(height), width: model.padded(width), run)

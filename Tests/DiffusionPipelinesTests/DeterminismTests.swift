@@ -24,6 +24,8 @@ import Testing
         Tensor.layerNorm(x, eps: 1e-6).array(),
         Tensor.convolution(picture, kernel: kernel, padding: 1, activation: .relu).array(),
         Tensor.attention(heads, heads, heads).array(),
+        Tensor.attention(heads.narrow(1, from: 0, length: 9), heads, heads).array(),
+        Tensor.rmsNormRotary(x, weight: Tensor(repeating: 2, shape: [96]), eps: 1e-6, heads: 4).array(),
         Tensor.groupNorm(
           picture, groups: 4, weight: Tensor(repeating: 1, shape: [8]), bias: Tensor.zeros([8]), eps: 1e-5
         ).array(),

@@ -39,6 +39,15 @@ import Testing
     check([[1, 3, 2, 4], [1, 5, 2, 4], [1, 5, 2, 4]]) { Tensor.attention($0[0], $0[1], $0[2]) }
     let bias = Tensor([0, -.infinity, 0.5, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, -.infinity], shape: [3, 5])
     check([[1, 3, 2, 4], [1, 5, 2, 4], [1, 5, 2, 4]]) { Tensor.attention($0[0], $0[1], $0[2], bias: bias) }
+    // Heads of their own, a bias per key that learns, keys of one frame, and layouts with heads first.
+    let perHead = Tensor((0..<30).map { $0 % 7 == 3 ? -.infinity : Float($0 % 5) * 0.2 }, shape: [2, 3, 5])
+    let frames = FrameVisibility(queries: [0, 0, 1], keys: [-1, -1, -1, 0, 1])
+    check([[2, 2, 3, 4], [2, 2, 5, 4], [2, 2, 5, 4], [5]]) { inputs in
+      let parts = inputs.prefix(3).map { $0.permuted([0, 2, 1, 3]) }
+      return Tensor.attention(
+        parts[0], parts[1], parts[2],
+        mask: AttentionMask(bias: perHead, keyBias: inputs[3], frames: frames), scale: 0.7)
+    }
   }
 
   @Test func elementwiseAndViews() {

@@ -121,4 +121,24 @@ import Testing
     let table = RotaryTable(headDim: 16, positions: positions)
     try check("rope", table(x))
   }
+
+  /// Norm, split into heads and rotation in one pass, against the three of them.
+  @Test(arguments: [(1, 2, 4), (3, 5, 40), (2, 12, 128)]) func normAndRotaryInOne(
+    batch: Int, heads: Int, size: Int
+  ) {
+    let length = 24
+    var random = TorchRandom(seed: 4)
+    let (x, weight) = (random.randn([batch, length, heads * size]), random.randn([heads * size]))
+    let positions = RotaryPositions(frames: [0, 1], rows: [0, 1.5, 3], columns: [0, 1, 2, 3])
+    let table = RotaryTable(headDim: size, positions: positions)
+    let split = Tensor.rmsNorm(x, weight: weight, eps: 1e-6).reshaped([batch, length, heads, size])
+    let fused = Tensor.rmsNormRotary(
+      x, weight: weight, eps: 1e-6, heads: heads, cosine: table.cosine, sine: table.sine)
+    #expect(fused.array() == table(split).array())
+    let plain = Tensor.rmsNormRotary(x, weight: weight, eps: 1e-6, heads: heads)
+    #expect(plain.array() == split.array())
+    let memory = RotaryMemory(headDim: size)
+    #expect(memory(positions).sine.array() == table.sine.array())
+    #expect(memory(positions).sine.array() == table.sine.array())
+  }
 }

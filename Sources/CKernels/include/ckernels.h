@@ -62,6 +62,44 @@ typedef struct {
   void (*softmax)(float *g, const float *p, float scale, size_t n);
   void (*adamw)(float *weight, float *first, float *second, const float *gradient, const CKAdamW *settings, size_t n);
 } CKGradientTable;
+enum {
+  /// Most queries of one `attend`.
+  CK_QUERY_BLOCK = 48,
+  /// Keys that one pass of `attend` takes: their keys, values and scores stay in a core's cache. A multiple of every
+  /// panel width.
+  CK_KEY_BLOCK = 256,
+};
+
+/// Queries of one head over its keys, for `attend`. Strides count floats.
+typedef struct {
+  const float *query;
+  size_t query_stride;
+  /// From `pack_keys` and `pack_values`.
+  const float *keys_packed, *values_packed;
+  float *out;
+  size_t out_stride;
+  /// Queries (at most CK_QUERY_BLOCK), keys, floats of a head.
+  size_t rows, keys, depth;
+  float scale;
+  /// Added to the scores where not NULL: `bias[row * bias_stride + key]`, `key_bias[key]`.
+  const float *bias;
+  ptrdiff_t bias_stride;
+  const float *key_bias;
+  /// Where not NULL: a key with a frame (>= 0) is visible to queries of that frame only. Keys before
+  /// `first_framed` have none.
+  const int32_t *query_frames, *key_frames;
+  size_t first_framed;
+  /// `ck_attention_scratch` floats.
+  float *scratch;
+} CKAttention;
+
+/// Rows or columns rounded up to what the packed layouts hold.
+static inline size_t ck_packed_keys(size_t count) { return (count + 15) / 16 * 16; }
+/// Floats that `attend` needs beside its operands.
+static inline size_t ck_attention_scratch(size_t rows, size_t keys, size_t depth) {
+  size_t block = keys < CK_KEY_BLOCK ? keys : CK_KEY_BLOCK;
+  return rows * (depth + ck_packed_keys(block) + ck_packed_keys(depth));
+}
 
 /// One table per instruction set. All pointers may be unaligned; `n` counts floats; in-place (y == x) is allowed.
 typedef struct {
@@ -121,6 +159,12 @@ typedef struct {
   /// computes `count` tiles of 4 by 4 results from number `first` on; scratch as `ck_winograd_scratch` says
   void (*winograd)(const CKWinograd *job, size_t first, size_t count, float *scratch);
   CKGradientTable gradient;
+  /// `keys` rows of `depth` floats, `stride` floats apart, into the layouts that `attend` reads:
+  /// `ck_packed_keys(keys) * depth` and `keys * ck_packed_keys(depth)` floats
+  void (*pack_keys)(float *to, const float *from, size_t stride, size_t keys, size_t depth);
+  void (*pack_values)(float *to, const float *from, size_t stride, size_t keys, size_t depth);
+  /// one block of queries of one head over all its keys
+  void (*attend)(const CKAttention *task);
 } CKernelTable;
 
 /// The table in use: the best that the CPU has, unless `ck_limit_level` was called before.

@@ -15,4 +15,9 @@ public struct FeedForward: Sendable {
   public func callAsFunction(_ x: Tensor, _ run: RunContext) -> Tensor {
     output(projection(x, run, activation: .geluTanh), run)
   }
+
+  /// The result times `gate`, added to `residual`.
+  public func callAsFunction(_ x: Tensor, onto residual: Tensor, gate: Tensor, _ run: RunContext) -> Tensor {
+    output(projection(x, run, activation: .geluTanh), onto: residual, gate: gate, run)
+  }
 }

@@ -35,4 +35,15 @@ public struct Linear: Sendable {
     for update in adapters { result = update.add(to: consume result, linear: x, run) }
     return result.applying(activation)
   }
+
+  /// `residual + gate * y` for the layer's output `y`, or `residual + y`: `residual` `[B, L, out]`, `gate` `[B, 1, out]`.
+  public func callAsFunction(_ x: Tensor, onto residual: Tensor, gate: Tensor? = nil, _ run: RunContext)
+    -> Tensor
+  {
+    if adapters.isEmpty {
+      return Tensor.linear(x, weight: weight, bias: bias, residual: residual, gate: gate)
+    }
+    let result = self(x, run)
+    return gate.map { Tensor.gatedAdd(residual, result, gate: $0) } ?? residual + result
+  }
 }

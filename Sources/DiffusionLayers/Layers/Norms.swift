@@ -65,6 +65,22 @@ public struct RMSNorm: Sendable {
   }
 }
 
+extension RMSNorm {
+  /// Whether adapters change the norm.
+  package var isAdapted: Bool { !adapters.isEmpty }
+
+  /// The norm of tokens `[B, L, H * D]` as heads `[B, L, H, D]`, turned by `rope` where given, with the adapters' changes
+  /// of the weight.
+  public func callAsFunction(_ x: Tensor, heads: Int, rope: RotaryTable?, _ run: RunContext) -> Tensor {
+    guard adapters.isEmpty else {
+      let split = self(x, run).reshaped([x.shape[0], x.shape[1], heads, x.shape[2] / heads])
+      return rope.map { $0(split) } ?? split
+    }
+    return Tensor.rmsNormRotary(
+      x, weight: weight, eps: eps, heads: heads, cosine: rope?.cosine, sine: rope?.sine)
+  }
+}
+
 /// Group normalisation of pictures `[N, H, W, C]`.
 public struct GroupNorm: Sendable {
   let weight: Tensor

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 public import TensorCore
 
 /// Cosine and sine tables of a rotary embedding over frames, rows and columns, `[L, D / 2]` each.
@@ -44,5 +45,23 @@ public struct RotaryTable: Sendable {
   /// Rotates `x` `[B, L, H, D]`.
   public func callAsFunction(_ x: Tensor) -> Tensor {
     Tensor.rotary(x, cosine: cosine, sine: sine)
+  }
+}
+
+/// The last table that was asked for: all steps of a run use one.
+public final class RotaryMemory: Sendable {
+  private let last = Mutex<(positions: RotaryPositions, table: RotaryTable)?>(nil)
+  private let headDim: Int
+
+  public init(headDim: Int) { self.headDim = headDim }
+
+  /// The table for these positions.
+  public func callAsFunction(_ positions: RotaryPositions) -> RotaryTable {
+    last.withLock { last in
+      if let last, last.positions == positions { return last.table }
+      let table = RotaryTable(headDim: headDim, positions: positions)
+      last = (positions, table)
+      return table
+    }
   }
 }

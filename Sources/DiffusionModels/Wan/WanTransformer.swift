@@ -25,24 +25,30 @@ struct WanAttention: Sendable {
     heads = config.numAttentionHeads
   }
 
-  /// Tokens `x` `[B, L, D]` attend to `context` `[B, Lc, D]`, or to themselves with rotary positions.
-  func callAsFunction(_ x: Tensor, context: Tensor? = nil, rope: RotaryTable? = nil, _ run: RunContext)
-    -> Tensor
-  {
-    let source = context ?? x
-    let sourceRun = context == nil ? run : run.along(.none)
-    var query = split(normQ(toQ(x, run), run))  // [B, L, H, D/H]
-    var key = split(normK(toK(source, sourceRun), sourceRun))
-    let value = split(toV(source, sourceRun))
-    if let rope {
-      query = rope(query)
-      key = rope(key)
-    }
+  /// Tokens `x` `[B, L, D]` of block number `block` attend to each other, at rotary positions; the result times `gate` is
+  /// added to `residual`.
+  func callAsFunction(
+    _ x: Tensor, rope: RotaryTable, block: Int, onto residual: Tensor, gate: Tensor, _ run: RunContext
+  ) -> Tensor {
+    let query = normQ(toQ(x, run), heads: heads, rope: rope, run)  // [B, L, H, D/H]
+    let key = normK(toK(x, run), heads: heads, rope: rope, run)
+    let value = split(toV(x, run))
+    run.attentionTap?(block, query, key)
     let mixed = Tensor.attention(query, key, value)
-    return toOut(mixed.reshaped(x.shape), run)
+    return toOut(mixed.reshaped(x.shape), onto: residual, gate: gate, run)
   }
 
-  private func split(_ x: Tensor) -> Tensor {
+  /// Tokens `x` `[B, L, D]` attend to the prompt; the result is added to `residual`.
+  func callAsFunction(_ x: Tensor, prompt: WanPrompt.Block, onto residual: Tensor, _ run: RunContext)
+    -> Tensor
+  {
+    let query = normQ(toQ(x, run), heads: heads, rope: nil, run)
+    let mixed = Tensor.attention(query, prompt.key, prompt.value, mask: prompt.mask)
+    return toOut(mixed.reshaped(x.shape), onto: residual, run)
+  }
+
+  /// Channels `[B, L, D]` as heads `[B, L, H, D/H]`.
+  func split(_ x: Tensor) -> Tensor {
     x.reshaped([x.shape[0], x.shape[1], heads, x.shape[2] / heads])
   }
 }
@@ -56,8 +62,10 @@ struct WanBlock: Sendable {
   let norm3: LayerNorm
   let ffn: FeedForward
   let scaleShiftTable: Tensor
+  let index: Int
 
-  init(_ weights: Weights, _ config: WanConfig) throws(WeightsError) {
+  init(_ weights: Weights, _ config: WanConfig, index: Int) throws(WeightsError) {
+    self.index = index
     norm1 = LayerNorm(eps: config.eps)
     attn1 = try WanAttention(weights["attn1"], config)
     norm2 = config.crossAttnNorm ? try LayerNorm(weights["norm2"], config.dim, eps: config.eps) : nil
@@ -67,24 +75,23 @@ struct WanBlock: Sendable {
     scaleShiftTable = try weights.tensor("scale_shift_table", shape: [1, 6, config.dim])
   }
 
-  /// Tokens `x` `[B, L, D]`, text `context` `[B, Lc, D]`, time modulation `time` `[B, 6, D]`.
+  /// Tokens `x` `[B, L, D]`, the block's part of the prompt, time modulation `time` `[B, 6, D]`.
   func callAsFunction(
-    _ x: Tensor, context: Tensor, time: Tensor, rope: RotaryTable, _ run: RunContext
+    _ x: Tensor, prompt: WanPrompt.Block, time: Tensor, rope: RotaryTable, _ run: RunContext
   ) throws(Cancelled) -> Tensor {
     let modulation = scaleShiftTable + time  // [B, 6, D]: shift, scale, gate of both modulated parts
     let part = { modulation.narrow(1, from: $0, length: 1) }
 
     // self-attention
-    var y = attn1(norm1(x, scale: part(1), shift: part(0)), rope: rope, run)
-    var x = Tensor.gatedAdd(x, y, gate: part(2))
+    var x = attn1(
+      norm1(x, scale: part(1), shift: part(0)), rope: rope, block: index, onto: x, gate: part(2), run)
     try run.checkpoint()
 
     // cross-attention
-    x = x + attn2(norm2?(x, run) ?? x, context: context, run)
+    x = attn2(norm2?(x, run) ?? x, prompt: prompt, onto: x, run)
 
     // feed-forward
-    y = ffn(norm3(x, scale: part(4), shift: part(3)), run)
-    x = Tensor.gatedAdd(x, y, gate: part(5))
+    x = ffn(norm3(x, scale: part(4), shift: part(3)), onto: x, gate: part(5), run)
     try run.checkpoint()
     return x
   }
@@ -106,16 +113,22 @@ struct WanConditionEmbedder: Sendable {
     freqDim = config.freqDim
   }
 
-  /// - Returns: `embedding` `[B, D]`, `modulation` `[B, 6, D]`, `context` `[B, Lc, D]`.
-  func callAsFunction(
-    timesteps: [Float], text: Tensor, _ run: RunContext
-  ) -> (embedding: Tensor, modulation: Tensor, context: Tensor) {
+  /// - Returns: `embedding` `[B, D]`, `modulation` `[B, 6, D]`.
+  func callAsFunction(timesteps: [Float], _ run: RunContext) -> (embedding: Tensor, modulation: Tensor) {
     let run = run.along(.none)
     let embedding = timeEmbedder(timestepEmbedding(timesteps, channels: freqDim), run)
     let modulation = timeProj(embedding.silu(), run)
-    let context = textLinear2(textLinear1(text, run, activation: .geluTanh), run)
-    return (embedding, modulation.reshaped([timesteps.count, 6, -1]), context)
+    return (embedding, modulation.reshaped([timesteps.count, 6, -1]))
   }
+
+  /// Text embeddings `[B, Lc, textDim]` as tokens `[B, Lc, D]`.
+  func text(_ text: Tensor, _ run: RunContext) -> Tensor {
+    let run = run.along(.none)
+    return textLinear2(textLinear1(text, run, activation: .geluTanh), run)
+  }
+
+  /// Whether adapters change the embedding of text.
+  var hasTextAdapters: Bool { textLinear1.isAdapted || textLinear2.isAdapted }
 }
 
 /// The Wan 2.1 text-to-video denoiser.
@@ -127,6 +140,7 @@ public struct WanTransformer: Sendable {
   let normOut: LayerNorm
   let projOut: Linear
   let scaleShiftTable: Tensor
+  private let rotary: RotaryMemory
 
   /// Builds the model from a checkpoint in diffusers' naming.
   public init(_ weights: Weights, _ config: WanConfig) throws(WeightsError) {
@@ -136,11 +150,14 @@ public struct WanTransformer: Sendable {
     patchEmbedding = try Linear(patches: weights["patch_embedding"], [config.inChannels] + patch, dim)
     conditionEmbedder = try WanConditionEmbedder(weights["condition_embedder"], config)
     var blocks: [WanBlock] = []
-    for index in 0..<config.numLayers { blocks.append(try WanBlock(weights["blocks"][index], config)) }
+    for index in 0..<config.numLayers {
+      blocks.append(try WanBlock(weights["blocks"][index], config, index: index))
+    }
     self.blocks = blocks
     normOut = LayerNorm(eps: config.eps)
     projOut = try Linear(weights["proj_out"], dim, config.outChannels * patch[0] * patch[1] * patch[2])
     scaleShiftTable = try weights.tensor("scale_shift_table", shape: [1, 2, dim])
+    rotary = RotaryMemory(headDim: config.attentionHeadDim)
   }
 
   /// Predicts the velocity of `latents` `[B, C, F, H, W]` at `timesteps` (one per batch entry, 0…1000) given
@@ -148,26 +165,33 @@ public struct WanTransformer: Sendable {
   public func callAsFunction(
     _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext
   ) throws(Cancelled) -> Tensor {
+    try self(latents, timesteps: timesteps, prompt: try prepare(context: context, run), run)
+  }
+
+  /// The same with a prompt that was prepared once for all steps, at the strengths of `run`.
+  public func callAsFunction(
+    _ latents: Tensor, timesteps: [Float], prompt: WanPrompt, _ run: RunContext
+  ) throws(Cancelled) -> Tensor {
     var cache = FirstBlockCache()
-    return try callAsFunction(latents, timesteps: timesteps, context: context, run, cache: &cache)
+    return try callAsFunction(latents, timesteps: timesteps, prompt: prompt, run, cache: &cache)
   }
 
   /// The same with a clip's memory of its steps, which may leave out blocks.
   public func callAsFunction(
-    _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext, cache: inout FirstBlockCache
+    _ latents: Tensor, timesteps: [Float], prompt: WanPrompt, _ run: RunContext, cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
     // patches along frames, rows, columns
     let grid = zip(latents.shape[2...], config.patchSize).map { $0 / $1 }
     let run = run.along(.frames(perFrame: grid[1] * grid[2]))
-    let rope = RotaryTable(
-      headDim: config.attentionHeadDim, positions: run.positions ?? countedPositions(grid))
+    let rope = rotary(run.positions ?? countedPositions(grid))
 
     var x = patchEmbedding(patchify(latents, grid), run)  // [B, L, D]
-    let (embedding, modulation, text) = conditionEmbedder(timesteps: timesteps, text: context, run)
+    let (embedding, modulation) = conditionEmbedder(timesteps: timesteps, run)
     x = try cache.run(x, blocks: blocks.count) { index, x throws(Cancelled) in
-      run.recomputesActivations
-        ? try blocks[index].checkpointed(x, context: text, time: modulation, rope: rope, run)
-        : try blocks[index](x, context: text, time: modulation, rope: rope, run)
+      let text = prompt.blocks[index]
+      return run.recomputesActivations
+        ? try blocks[index].checkpointed(x, prompt: text, time: modulation, rope: rope, run)
+        : try blocks[index](x, prompt: text, time: modulation, rope: rope, run)
     }
     // [B, 2, D]: shift, scale
     let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])

@@ -80,10 +80,17 @@ public struct VideoModel: Sendable {
     let picture = codec.peakFloats(
       height: padHeight, width: padWidth,
       budget: codecBudget(frames: frames, width: width, height: height))
-    let floats = max(denoise, picture) + 6 * latents * codec.channels
+    let floats = max(denoise, picture) + 6 * latents * codec.channels + promptFloats
     var bytes = UInt64(4 * floats)
     if case .t5(let prompts) = text.encoder { bytes = max(bytes, prompts.peakBytes) }
     return UInt64(info.weightBytes) + bytes + UInt64(4 * frames * width * height * 3)
+  }
+
+  /// Keys and values of both prompts for all blocks, which stay while a stream does; adapters' parts beside them.
+  private var promptFloats: Int {
+    let config = transformer.config
+    let parts = adapters.isEmpty ? 1 : 2 + adapters.count
+    return 4 * text.length * config.dim * config.numLayers * parts
   }
 
   /// What a clip of this size is predicted to need, in words.
@@ -102,7 +109,8 @@ public struct VideoModel: Sendable {
   /// weights and the clip.
   func codecBudget(frames: Int, width: Int, height: Int) -> Int {
     guard memoryBudget > 0 else { return .max }
-    let taken = UInt64(info.weightBytes) + UInt64(8 * frames * padded(width) * padded(height) * 3)
+    let clip = 8 * frames * padded(width) * padded(height) * 3
+    let taken = UInt64(info.weightBytes) + UInt64(4 * promptFloats + clip)
     return memoryBudget > taken ? Int(min((memoryBudget - taken) / 4, 1 << 40)) : 0
   }
 
