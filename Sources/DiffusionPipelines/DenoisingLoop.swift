@@ -85,7 +85,8 @@ struct DenoisingLoop {
 
   /// Classifier-free guidance with both prompts in one batch; a scale of 1 needs one prompt only.
   private func predict(
-    _ sample: Tensor, _ timestep: Float, _ prompt: WanPrompt, _ run: RunContext, _ cache: inout FirstBlockCache
+    _ sample: Tensor, _ timestep: Float, _ prompt: WanPrompt, _ run: RunContext,
+    _ cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
     let input = coordinatePlanes ? CoordinatePlanes.appended(to: sample) : sample
     guard isGuided else {

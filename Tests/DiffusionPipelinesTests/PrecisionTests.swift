@@ -30,7 +30,9 @@ import Testing
   }
 
   @Test func framesStayClose() throws {
-    let (f32, bf16, int8) = (try load(precision: .f32), try load(precision: .bf16), try load(precision: .int8))
+    let (f32, bf16, int8) = (
+      try load(precision: .f32), try load(precision: .bf16), try load(precision: .int8)
+    )
     #expect(f32.info.precision == .f32 && bf16.info.precision == .bf16 && int8.info.precision == .int8)
     #expect(int8.info.weightBytes < bf16.info.weightBytes && bf16.info.weightBytes <= f32.info.weightBytes)
     for clip in 0..<2 {

@@ -14,7 +14,8 @@ extension WanBlock {
     } again: { [again] inputs in
       guard
         let y = try? self(
-          inputs[0], prompt: prompt.with(key: inputs[1], value: inputs[2]), time: inputs[3], rope: rope, again)
+          inputs[0], prompt: prompt.with(key: inputs[1], value: inputs[2]), time: inputs[3], rope: rope, again
+        )
       else {
         preconditionFailure("a run without a cancellation was cancelled")
       }
