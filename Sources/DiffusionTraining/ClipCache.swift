@@ -42,7 +42,7 @@ final class ClipCache: Sendable {
 
   /// Embeddings `[1, L, textDim]` of a caption.
   func embedding(_ caption: String) throws -> Tensor {
-    if let fixed { return caption.isEmpty ? fixed.negative : fixed.positive }
+    if let fixed { return caption.isEmpty ? fixed.negative ?? fixed.positive : fixed.positive }
     if let known = embeddings.withLock({ $0[caption] }) { return known }
     let embedding = try model.embedding(of: caption, cancellation: cancellation)
     embeddings.withLock { $0[caption] = embedding }

@@ -1,8 +1,8 @@
-public import TensorCore
+package import TensorCore
 
 /// The output of a linear layer with what the base and each adapter give to it kept apart, so that other strengths need
 /// no product. For inputs without a frame axis.
-public struct AdaptedProduct: Sendable {
+package struct AdaptedProduct: Sendable {
   /// `x Wᵀ + b`
   let base: Tensor
   /// Each adapter's change at strength 1 is `change * factor`.
