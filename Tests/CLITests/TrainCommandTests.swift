@@ -74,7 +74,7 @@ import Testing
 
   @Test func interruptedAndResumedIsTheSame() throws {
     try inFolder { folder, arguments in
-      let arguments = arguments + ["--steps", "400"]
+      let arguments = arguments + ["--steps", "2500"]
       let (whole, cut) = (folder + "/whole.safetensors", folder + "/cut.safetensors")
       #expect(try run(arguments + ["--output", whole]).status == 0)
       let log = folder + "/log.jsonl"
