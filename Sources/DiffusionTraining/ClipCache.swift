@@ -16,10 +16,11 @@ final class ClipCache: Sendable {
   private let fixed: Conditioning?
 
   init(
-    _ model: VideoModel, _ data: any TrainingData, promptEmbeds: String?, cancellation: Cancellation
+    _ model: VideoModel, _ data: any TrainingData, promptEmbeds: String?, dropsCaptions: Bool,
+    cancellation: Cancellation
   ) throws {
     self.model = model
-    fixed = try promptEmbeds.map { try model.embeddings(file: $0) }
+    fixed = try promptEmbeds.map { try model.embeddings(file: $0, withNegative: dropsCaptions) }
     self.data = data
     self.cancellation = cancellation
     keepsLatents = data.isFixed && !model.isPixelSpace

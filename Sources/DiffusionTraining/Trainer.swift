@@ -49,7 +49,9 @@ package struct Trainer {
     objective = NoisingTarget(try model.trainingNoise(), shift: recipe.shift)
     rate = LearningRate(recipe)
     random = StepRandom(seed: recipe.seed)
-    cache = try ClipCache(model, data, promptEmbeds: promptEmbeds, cancellation: cancellation)
+    cache = try ClipCache(
+      model, data, promptEmbeds: promptEmbeds, dropsCaptions: recipe.captionDropout > 0,
+      cancellation: cancellation)
     guard data.count > 0 else { throw TrainingError.data(path: "the data", reason: "hold no clip") }
     let split = random.permutation(.split, 0, count: data.count)
     let kept = min(data.count - 1, Int((Double(data.count) * recipe.holdOut).rounded(.up)))

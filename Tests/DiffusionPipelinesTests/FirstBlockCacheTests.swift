@@ -89,6 +89,7 @@ import Testing
     #expect((cached.stages.cachedSteps + 1...10).contains(two.stages.cachedSteps))
     #expect(Array(two.frames.prefix(4)) == cached.frames)
     settings.guidanceScale = 3
+    settings.prompt = "oil"
     let guided = try transform(settings)
     #expect(guided.stages.cachedSteps > 0 && guided.frames != cached.frames)
     for threshold in [-0.1, 1.5, Float.nan] {

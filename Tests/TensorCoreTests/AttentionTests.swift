@@ -70,7 +70,8 @@ import Testing
 
   private func compare(_ found: Tensor, _ expected: Tensor, _ what: String) {
     let difference = Difference(found, expected)
-    #expect(difference.relative < 5e-6, "\(what): \(difference)")
+    // Scores of 30 and more are rounded to 2e-6, and so is what they weigh.
+    #expect(difference.relative < 1e-5, "\(what): \(difference)")
   }
 
   @Test(arguments: sizes) func plain(_ s: Size) {

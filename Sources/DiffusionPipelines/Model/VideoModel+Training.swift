@@ -48,14 +48,14 @@ extension VideoModel {
   /// Embeddings `[1, L, textDim]` of a caption; an empty one gives those of a run without text.
   package func embedding(of caption: String, cancellation: Cancellation) throws -> Tensor {
     try text.encode(
-      SamplerSettings(prompt: caption), guidanceScale: 1,
-      RunContext(strengths: [], cancellation: cancellation)
+      SamplerSettings(prompt: caption), guidanceScale: 1, RunContext(cancellation: cancellation)
     ).positive
   }
 
   /// Embeddings from a file, for models whose text encoder is not there.
-  package func embeddings(file: String) throws -> Conditioning {
-    try text.encode(SamplerSettings(promptEmbeds: file), guidanceScale: 0, .plain)
+  /// - Parameter withNegative: whether samples without a caption need those of a run without text.
+  package func embeddings(file: String, withNegative: Bool) throws -> Conditioning {
+    try text.encode(SamplerSettings(promptEmbeds: file), guidanceScale: withNegative ? 0 : 1, .plain)
   }
 
   /// What `transformer` predicts for noisy latents `[B, C, f, h, w]`.

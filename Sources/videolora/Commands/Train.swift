@@ -94,22 +94,25 @@ struct Train: ParsableCommand {
     let cancellation = Interrupt.install()
     let progress = ProgressLine()
     let clips = try ClipFiles(data, frames: recipe.frames)
-    let model = try model.load([], cancellation: cancellation, progress: progress)
-    var options = TrainingOptions()
-    options.resumes = resume
-    options.log = log
-    options.promptEmbeds = promptEmbeds
-    options.cancellation = cancellation
-    options.progress = { report in
+    var options = model
+    // Gradients are taken in f32.
+    if options.precision == .auto { options.precision = .f32 }
+    let model = try options.load([], cancellation: cancellation, progress: progress)
+    var settings = TrainingOptions()
+    settings.resumes = resume
+    settings.log = log
+    settings.promptEmbeds = promptEmbeds
+    settings.cancellation = cancellation
+    settings.progress = { report in
       let loss = fixed(Double(report.meanLoss), 4)
       let (speed, eta) = (fixed(report.stepsPerSecond, 2), fixed(report.etaSeconds, 0))
       progress.show(
         "step \(report.step)/\(report.steps)", fraction: Double(report.step) / Double(report.steps),
         note: "  loss \(loss)  \(speed) it/s  ETA \(eta) s")
     }
-    options.sampleEvery = sampleEvery
-    if sampleEvery > 0 { options.sample = sampler(output, cancellation) }
-    let summary = try Training.run(model, data: clips, recipe: recipe, output: output, options: options)
+    settings.sampleEvery = sampleEvery
+    if sampleEvery > 0 { settings.sample = sampler(output, cancellation) }
+    let summary = try Training.run(model, data: clips, recipe: recipe, output: output, options: settings)
     progress.clear()
     try draw(summary)
     show(summary, output)
