@@ -59,7 +59,10 @@ import Testing
   /// Settings that make the libraries and our kernels run as on older processors.
   private static let levels: [(name: String, doctor: String, environment: [String: String])] = [
     ("this processor", "kernels", [:]),
-    ("AVX2", "kernels", ["VIDEOLORA_SIMD": "avx2", "OPENBLAS_CORETYPE": "Haswell", "DNNL_MAX_CPU_ISA": "AVX2"]),
+    (
+      "AVX2", "kernels",
+      ["VIDEOLORA_SIMD": "avx2", "OPENBLAS_CORETYPE": "Haswell", "DNNL_MAX_CPU_ISA": "AVX2"]
+    ),
     (
       "no AVX", "portable kernels",
       ["VIDEOLORA_SIMD": "portable", "OPENBLAS_CORETYPE": "Prescott", "DNNL_MAX_CPU_ISA": "SSE41"]
