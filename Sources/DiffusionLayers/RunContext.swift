@@ -8,6 +8,8 @@ public import TensorCore
 public struct RunContext: Sendable {
   /// Strength of each adapter per latent frame: `[adapter][frame]`. Empty without adapters.
   public var strengths: [[Float]]
+  /// How several adapters act together.
+  public var compose: ComposeMode = .sum
   /// How rows of the current activations map to latent frames.
   public var axis: TokenAxis
   /// Polled between layers.
@@ -18,6 +20,9 @@ public struct RunContext: Sendable {
   public var recomputesActivations = false
   /// Sees queries and keys of self-attentions, for methods that tell heads apart.
   public var attentionTap: AttentionTap?
+
+  /// The control tokens of adapters that have one and are not off.
+  public var controls: [ControlSignal] = []
 
   public init(
     strengths: [[Float]] = [], axis: TokenAxis = .none, cancellation: Cancellation? = nil,
@@ -62,6 +67,22 @@ public struct RunContext: Sendable {
 /// Called with the number of a block and the queries and keys `[B, L, H, D]` of its self-attention, normalised and turned,
 /// before the attention runs. `Tensor.attentionWeights` gives the weights of some of the queries.
 public typealias AttentionTap = @Sendable (_ block: Int, _ query: Tensor, _ key: Tensor) -> Void
+
+/// An adapter's strength over a clip, as tokens that video tokens look at in self-attention.
+public struct ControlSignal: Sendable {
+  /// Which adapter of the model the tokens belong to: their own projections use the base and this adapter alone.
+  public var adapterIndex: Int
+  /// One token for each latent frame, `[1, F, width]`, or `[B, F, width]` for samples of different strengths.
+  public var tokens: Tensor
+  /// Added to the logits of the tokens' keys: one number, or one for each block.
+  public var bias: Tensor
+
+  public init(adapterIndex: Int, tokens: Tensor, bias: Tensor) {
+    self.adapterIndex = adapterIndex
+    self.tokens = tokens
+    self.bias = bias
+  }
+}
 
 /// What the rows of a layer's input stand for.
 public enum TokenAxis: Sendable, Equatable {

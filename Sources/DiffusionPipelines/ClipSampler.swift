@@ -11,6 +11,7 @@ struct ClipSampler {
   let guidanceScale: Float
   let cacheThreshold: Float
   let config: any SchedulerConfig
+  let compose: ComposeMode
   private let promptKeys = PromptKeys()
 
   /// Resolves settings and encodes the text.
@@ -31,6 +32,7 @@ struct ClipSampler {
     }
     self.model = model
     cacheThreshold = settings.cacheThreshold
+    compose = settings.compose
     steps = settings.steps > 0 ? settings.steps : model.info.defaultSteps
     guidanceScale = settings.guidanceScale >= 0 ? settings.guidanceScale : model.info.defaultGuidance
     config = try model.scheduler.config(for: settings.scheduler)
@@ -41,7 +43,8 @@ struct ClipSampler {
     stages.text += now() - before
   }
 
-  /// The run's context: the mean strength of the output frames behind each latent frame.
+  /// The run's context: the mean strength of the output frames behind each latent frame, as a multiplier or, for
+  /// adapters with a strength token, as the token.
   /// - Throws: `PipelineError.option` for a strength that is not finite.
   func context(adapterStrengths: [[Float]], frames: Int, monitor: RunMonitor) throws(PipelineError)
     -> RunContext
@@ -51,18 +54,35 @@ struct ClipSampler {
         throw .option(name: "lora_\(index)::strength", value: "\(value)", reason: "must be finite")
       }
     }
-    let rows = (0..<model.adapters.count).map { adapter -> [Float] in
+    var run = RunContext(cancellation: monitor.cancellation)
+    run.compose = compose
+    for adapter in 0..<model.adapters.count {
       let given = adapter < adapterStrengths.count ? adapterStrengths[adapter] : []
       let values = (0..<frames).map { $0 < given.count ? given[$0] : given.last ?? 1 }
-      // One value per token frame: the mean over the output frames of its latent frames.
-      let (latents, patch) = (model.info.latentFrames(frames), model.info.temporalPatch)
-      return stride(from: 0, to: latents, by: patch).map { start in
-        let part = (start..<min(latents, start + patch)).flatMap { model.info.frames(ofLatent: $0) }
-          .map { values[min($0, frames - 1)] }
-        return part.reduce(0, +) / Float(part.count)
+      // 0 over the whole clip is off; a token's 0 somewhere in it is a motion of strength 0.
+      guard let token = model.controls[adapter], values.contains(where: { $0 != 0 }) else {
+        run.strengths.append(perTokenFrame(values))
+        continue
       }
+      let positions = perTokenFrame(values.map(token.position))
+      run.controls.append(
+        ControlSignal(
+          adapterIndex: adapter, tokens: token.tokens(positions).reshaped([1, -1, token.width]),
+          bias: token.bias))
+      // The token says how much; the update itself acts whole.
+      run.strengths.append([1])
     }
-    return RunContext(strengths: rows, cancellation: monitor.cancellation)
+    return run
+  }
+
+  /// One value per token frame: the mean over the output frames of its latent frames.
+  private func perTokenFrame(_ values: [Float]) -> [Float] {
+    let (latents, patch) = (model.info.latentFrames(values.count), model.info.temporalPatch)
+    return stride(from: 0, to: latents, by: patch).map { start in
+      let part = (start..<min(latents, start + patch)).flatMap { model.info.frames(ofLatent: $0) }
+        .map { values[min($0, values.count - 1)] }
+      return part.reduce(0, +) / Float(part.count)
+    }
   }
 
   /// Reports a clip as done, after its last frame was decoded.

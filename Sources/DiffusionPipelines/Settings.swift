@@ -1,3 +1,4 @@
+public import DiffusionLayers
 public import TensorCore
 
 /// Arithmetic of the denoiser's matrix products.
@@ -23,12 +24,6 @@ public enum SchedulerKind: String, Sendable, CaseIterable {
   case ddim
   case dpmSolverMultistep = "dpmsolver-multistep"
   case lcm
-}
-
-/// How several adapters act together.
-public enum ComposeMode: String, Sendable, CaseIterable {
-  /// The plain sum of all.
-  case sum
 }
 
 /// How a model is loaded.

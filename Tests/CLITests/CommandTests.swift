@@ -146,11 +146,12 @@ import Testing
       let convert = try run(["lora", "convert", "builtin:poster", "--to", "kohya", "--output", renamed])
       #expect(convert.status == 0 && convert.errors.isEmpty, "\(convert.errors)")
       let inspect = try run(["lora", "inspect", renamed, "--model", "builtin:nano", "--json"])
-      let report = try JSONValue.parse(inspect.output).object
-      #expect(inspect.status == 0 && report?["dialect"]?.string == "kohya", "\(inspect.errors)")
-      #expect(report?["family"]?.string == "wan")
-      #expect(report?["matched_keys"]?.int == report?["total_keys"]?.int && report?["unmatched"]?.array == [])
-      #expect(report?["layers"]?.array?.first?.object?["norm"]?.double ?? 0 > 0)
+      let summary = try JSONValue.parse(inspect.output).object
+      #expect(inspect.status == 0 && summary?["dialect"]?.string == "kohya", "\(inspect.errors)")
+      #expect(summary?["family"]?.string == "wan")
+      #expect(
+        summary?["matched_keys"]?.int == summary?["total_keys"]?.int && summary?["unmatched"]?.array == [])
+      #expect(summary?["layers"]?.array?.first?.object?["norm"]?.double ?? 0 > 0)
 
       let merge = try run(["lora", "merge", renamed + "=0.5", "builtin:poster=-0.5", "--output", sum])
       #expect(merge.status == 0, "\(merge.errors)")
@@ -160,9 +161,26 @@ import Testing
       // An adapter minus itself is nothing.
       for layer in norms ?? [] { #expect(layer.object?["norm"]?.double ?? 1 < 1e-3) }
 
-      let other = try run(["lora", "merge", renamed, "--compose", "norm", "--output", sum])
-      #expect(
-        other.status == 2 && other.errors.contains("compose 'norm' is not available"), "\(other.errors)")
+      // Two adapters of one norm are the same under `norm`.
+      let plain = folder + "/plain.safetensors"
+      let half = folder + "/half.safetensors"
+      for (mode, file) in [("sum", plain), ("norm", half)] {
+        let result = try run([
+          "lora", "merge", renamed, "builtin:poster", "--compose", mode, "--output", file,
+        ])
+        #expect(result.status == 0, "\(result.errors)")
+      }
+      let report = try run(["lora", "report", plain, half, "--json"])
+      let blocks = try JSONValue.parse(report.output).object?["blocks"]?.array
+      #expect(report.status == 0 && blocks?.isEmpty == false, "\(report.errors)")
+      for block in blocks ?? [] {
+        #expect(abs((block.object?["cosine"]?.double ?? 0) - 1) < 1e-4)
+        #expect(abs((block.object?["norm_ratio"]?.double ?? 0) - 1) < 1e-3)
+      }
+      let table = try run(["lora", "report", plain, half])
+      #expect(table.status == 0 && table.output.contains("orthogonal"), "\(table.errors)")
+      #expect(try run(["lora", "report", plain]).status == 2)
+      #expect(try run(["lora", "merge", renamed, "--compose", "zebra", "--output", sum]).status == 2)
       let unnamed = folder + "/no.safetensors"
       let motion = try run(["lora", "convert", renamed, "--to", "motion-lora", "--output", unnamed])
       #expect(motion.status == 1 && motion.errors.contains("has no name for the layer"), "\(motion.errors)")

@@ -3,6 +3,7 @@
 import CGStreamer
 import DiffusionPipelines
 import GStreamerKit
+import Synchronization
 import TensorCore
 
 /// What an element wants to run.
@@ -22,6 +23,19 @@ final class LoadedModel: Sendable {
     self.base = base
     self.model = model
     self.children = children
+  }
+
+  private let warned = Mutex<Set<Int>>([])
+
+  /// Warnings about strengths, one for each adapter, that lie outside what it was trained for; each adapter is warned
+  /// about once.
+  func strengthWarnings(_ strengths: [[Float]]) -> [ElementError] {
+    zip(model.adapters, strengths).enumerated().compactMap { index, pair in
+      guard let text = pair.1.lazy.compactMap({ pair.0.warning(strength: $0) }).first,
+        warned.withLock({ $0.insert(index).inserted })
+      else { return nil }
+      return ElementError(.librarySettings, "lora_\(index)::strength: \(text)")
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 /// The property tables of both elements: name, range, default, when it may be set, and what it means.
 
 import CGStreamer
+import DiffusionLayers
 import DiffusionPipelines
 import GStreamerKit
 
@@ -23,7 +24,7 @@ private let schedulerType: GType = registerEnum(
 
 private let composeType: GType = registerEnum(
   "GstVideoLoRACompose",
-  ComposeMode.allCases.map { ($0.rawValue, "Add the adapters' deltas, each times its strength") })
+  ComposeMode.allCases.map { ($0.rawValue, $0.summary) })
 
 private let precisionType: GType = registerEnum(
   "GstVideoLoRAPrecision",

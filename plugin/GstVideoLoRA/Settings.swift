@@ -1,5 +1,6 @@
 /// What the user sets on an element.
 
+import DiffusionLayers
 import DiffusionPipelines
 import GStreamerKit
 

@@ -152,6 +152,7 @@ final class VideoLoRAElement: DiffusionElement, @unchecked Sendable {
       pending.append(.frame(description))
       category.trace(self, "frame at \(buffer.pts) ns, \(pending.count) held")
       let strengths = model.children.map { $0.half.strength(at: streamTime) }
+      for warning in model.strengthWarnings(strengths.map { [$0] }) { postWarning(warning) }
       let results = try timed {
         try stream?.push(
           frame, strength: Float(settings.strength), adapterStrengths: strengths, settings: settings.sampler,

@@ -174,6 +174,7 @@ final class VideoLoRASource: DiffusionElement, @unchecked Sendable {
     let strengths = loaded.children.map { child in
       (0..<count).map { child.half.strength(at: time(of: frameIndex + UInt64($0), info)) }
     }
+    for warning in loaded.strengthWarnings(strengths) { postWarning(warning) }
     let frames = try TextToVideo.run(
       loaded.model, settings: settings.sampler, frames: count, width: Int(info.width),
       height: Int(info.height),

@@ -22,11 +22,11 @@ package struct AdaptedProduct: Sendable {
 
 extension Linear {
   /// The layer's output for `x` `[…, in]`, whose rows have no frame, in parts.
-  package func parts(_ x: Tensor) -> AdaptedProduct {
+  package func parts(_ x: Tensor, _ compose: ComposeMode) -> AdaptedProduct {
     AdaptedProduct(
       base: Tensor.linear(x, weight: weight, bias: bias),
       parts: adapters.compactMap { update in
-        update.product(x).map { (update.adapterIndex, $0.change, $0.factor) }
+        update.product(x, compose).map { (update.adapterIndex, $0.change, $0.factor) }
       })
   }
 
@@ -36,9 +36,9 @@ extension Linear {
 
 extension LayerUpdate {
   /// `change * factor = x dWᵀ + db`, nil where nothing changes.
-  func product(_ x: Tensor) -> (change: Tensor, factor: Float)? {
+  func product(_ x: Tensor, _ compose: ComposeMode) -> (change: Tensor, factor: Float)? {
     var (change, factor): (Tensor?, Float) = (nil, 1)
-    switch weight {
+    switch composed(compose) {
     case .lowRank(let pair):
       change = Tensor.linear(Tensor.linear(x, weight: pair.down), weight: pair.up)
       factor = pair.scale

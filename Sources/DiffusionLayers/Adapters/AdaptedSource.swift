@@ -9,7 +9,8 @@ public struct AdaptedSource: WeightSource {
   private let files: [String]
   private let taken = TakenModules()
 
-  /// `adapters` in the order of their strengths: adapter i gets `adapterIndex` i.
+  /// `adapters` in the order of their strengths: adapter i gets `adapterIndex` i, and a layer that several adapters
+  /// change learns what they mean for each other.
   public init(_ base: any WeightSource, adapters: [LoRAMatch]) {
     self.base = base
     var updates: [String: [LayerUpdate]] = [:]
@@ -20,6 +21,7 @@ public struct AdaptedSource: WeightSource {
         updates[module, default: []].append(update)
       }
     }
+    AdapterFusion.fuse(&updates, roles: adapters.map { $0.role ?? "" }, stated: adapters.map(\.statedNorms))
     self.updates = updates
     files = adapters.map(\.report.file)
   }

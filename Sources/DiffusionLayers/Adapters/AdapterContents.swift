@@ -23,6 +23,8 @@ struct AdapterContents {
   }
 
   var layers: [Layer] = []
+  /// The tensors of a strength token, by name; every scheme writes them as they are.
+  var control: [(String, StoredTensor)] = []
   /// The file's header without what its alphas and ranks say.
   var metadata: [(String, String)] = []
 
@@ -34,6 +36,16 @@ struct AdapterContents {
       throw .conversion(
         file: file.name,
         reason: "\(file.otherKeys.count) of its keys are no part of an update, such as '\(key)'")
+    }
+    do throws(WeightsError) {
+      for key in file.controlKeys {
+        guard let entry = file.tensors.entries[key] else { continue }
+        _ = try file.tensors.load(key)  // refuses NaN and infinities
+        control.append(
+          (key, StoredTensor(dtype: entry.dtype, shape: entry.shape, bytes: try file.tensors.bytes(key))))
+      }
+    } catch {
+      throw .file(error)
     }
     for layer in file.layers {
       do throws(WeightsError) {

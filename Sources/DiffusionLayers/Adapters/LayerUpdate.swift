@@ -18,6 +18,8 @@ public struct LayerUpdate: Sendable {
   public let weight: Change?
   /// db `[out]`, or nil where the bias stays.
   public let bias: Tensor?
+  /// What the model's other adapters mean for this update under a compose mode other than `sum`.
+  var fusion: LayerFusion?
 
   public init(adapterIndex: Int, weight: Change?, bias: Tensor? = nil) {
     self.adapterIndex = adapterIndex
@@ -35,7 +37,7 @@ public struct LayerUpdate: Sendable {
     guard let perToken = strengths(x, run) else {
       let strength = run.meanStrength(of: adapterIndex)
       if strength == 0 { return result }
-      switch weight {
+      switch composed(run.compose) {
       case .lowRank(let pair):
         result = (consume result).addingLowRank(
           x, down: pair.down, up: pair.up, scale: strength * pair.scale)
@@ -45,7 +47,7 @@ public struct LayerUpdate: Sendable {
       guard let bias else { return result }
       return result + row(bias, like: result) * strength
     }
-    switch weight {
+    switch composed(run.compose) {
     case .lowRank(let pair):
       // [B, L, r], scaled per token before the up projection.
       let hidden = Tensor.linear(x, weight: pair.down) * (perToken * pair.scale)
@@ -60,12 +62,24 @@ public struct LayerUpdate: Sendable {
   /// `result + strength * (norm(x) dW + db)` for a norm; `normalized` computes norm(x) times a weight `[dim]`.
   func add(to result: Tensor, _ run: RunContext, normalized: (Tensor) -> Tensor) -> Tensor {
     var change: Tensor?
-    if case .full(let weight)? = weight { change = normalized(weight) }
+    if case .full(let weight)? = composed(run.compose) { change = normalized(weight) }
     if let bias { change = change.map { $0 + row(bias, like: result) } ?? row(bias, like: result) }
     guard let change else { return result }
     if let perToken = strengths(result, run) { return result + change * perToken }
     let strength = run.meanStrength(of: adapterIndex)
     return strength == 0 ? result : result + change * strength
+  }
+
+  /// The change of the weight beside the model's other adapters.
+  func composed(_ mode: ComposeMode) -> Change? {
+    guard let fusion, let weight else { return weight }
+    switch (mode, weight) {
+    case (.norm, .lowRank(let pair)):
+      return .lowRank(LoRAPair(down: pair.down, up: pair.up, scale: pair.scale * fusion.normGain))
+    case (.norm, .full(let change)): return .full(change * fusion.normGain)
+    case (.projected, .lowRank(let pair)): return .lowRank(fusion.projected?.value ?? pair)
+    case (.projected, .full), (.sum, _): return weight
+    }
   }
 
   /// `[1, L, 1]`: the strength of each token's latent frame where it differs between them, else nil.

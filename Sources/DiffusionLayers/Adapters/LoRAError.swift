@@ -20,6 +20,7 @@ public enum LoRAError: Error, Equatable, CustomStringConvertible {
   case notApplied(file: String, module: String)
   case conversion(file: String, reason: String)
   case target(model: String, pattern: String, known: [String])
+  case control(file: String, reason: String)
 
   public var description: String { sentence.printable }
 
@@ -64,6 +65,8 @@ public enum LoRAError: Error, Equatable, CustomStringConvertible {
     case .notApplied(let file, let module):
       "'\(file)' changes '\(module)', a layer of a kind that adapters cannot change here; "
         + "remove these tensors from the file"
+    case .control(let file, let reason):
+      "'\(file)': its strength token is unusable: \(reason); train or export it again"
     case .conversion(let file, let reason): "'\(file)' cannot be written so: \(reason)"
     case .target(let model, let pattern, let known):
       "the target '\(pattern)' names no layer of '\(model)' that an adapter can be trained for"

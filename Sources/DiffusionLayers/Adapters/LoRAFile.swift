@@ -10,6 +10,8 @@ public struct LoRAFile: Sendable {
   public let layers: [LoRALayer]
   /// Keys that are no part of an update.
   public let otherKeys: [String]
+  /// Keys of the strength token.
+  let controlKeys: [String]
   /// The header's entries, in file order.
   public var metadata: [(String, String)] { tensors.metadata }
   /// Number of tensors in the file.
@@ -47,7 +49,8 @@ public struct LoRAFile: Sendable {
     guard let dialect = dialects.max(by: { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) })?.key
     else { throw .notAnAdapter(file: name, tensors: tensors.entries.count) }
     self.dialect = dialect
-    otherKeys = others
+    otherKeys = others.filter { !Self.controlNames.contains($0) }
+    controlKeys = others.filter { Self.controlNames.contains($0) }
 
     let factors = try LoRAFactors(
       tensors, sidecar: sidecar, override: alphaOverRank,

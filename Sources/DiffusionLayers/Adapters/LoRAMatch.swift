@@ -5,6 +5,12 @@ public struct LoRAMatch: Sendable {
   /// Updates by module path, such as `blocks.3.attn1.to_q`.
   public let updates: [String: LayerUpdate]
   public let report: LoRAReport
+  /// What the adapter is for; adapters of one role are composed as a group.
+  public var role: String?
+  /// The strength token, if it has one.
+  public let control: ControlToken?
+  /// ‖dW‖ by module path as the file states it.
+  let statedNorms: [String: Double]
 }
 
 extension LoRAFile {
@@ -56,7 +62,11 @@ extension LoRAFile {
     let report = report(
       matched: matched.map(\.layer), unmatched: unmatched,
       untouched: linear.keys.filter { updates[$0] == nil }.sorted())
-    return LoRAMatch(updates: updates, report: report)
+    let stated = try statedNorms()
+    let norms = matched.compactMap { match in stated[match.layer.module].map { (match.path, $0) } }
+    return LoRAMatch(
+      updates: updates, report: report, role: role, control: try controlToken(),
+      statedNorms: Dictionary(norms, uniquingKeysWith: { first, _ in first }))
   }
 
   /// Loads one layer's tensors; a NaN or infinity is an error.

@@ -3,24 +3,35 @@ import TensorCore
 /// How several adapters become one.
 public enum LoRAMerge {
   /// Writes the sum of the files' updates, each times its strength, as one adapter: the ranks stand side by side,
-  /// so the result is the sum itself and no approximation.
+  /// so the result is the sum itself and no approximation. `compose` changes the updates first, as in a run.
   /// - Returns: sentences about what the scheme could not hold as it was.
-  /// - Throws: `LoRAError.conversion` when the files are made for other models or for models of other widths.
+  /// - Throws: `LoRAError.conversion` when the files are made for other models or for models of other widths, or when
+  ///   one drives its strength by a token, which a sum cannot hold.
   public static func sum(
-    _ parts: [(file: LoRAFile, strength: Float)], as dialect: LoRADialect, path: String
+    _ parts: [(file: LoRAFile, strength: Float)], compose: ComposeMode = .sum, as dialect: LoRADialect,
+    path: String
   ) throws(LoRAError) -> [String] {
+    if let file = parts.first(where: { !$0.file.controlKeys.isEmpty })?.file {
+      throw .conversion(
+        file: path,
+        reason:
+          "'\(file.name)' drives its strength by a token, which is lost in a sum; load it beside the others")
+    }
+    let active = parts.filter { $0.strength != 0 }
+    let fused = try compose == .sum ? [:] : fusedUpdates(active.map(\.file))
     var result = AdapterContents()
     var places: [String: Int] = [:]
     var (first, family): (String, LoRAFamily?) = ("", nil)
-    for (file, strength) in parts where strength != 0 {
+    for (part, (file, strength)) in active.enumerated() {
       if let other = file.family, let family, !other.sharesPipeline(with: family) {
         throw .conversion(
           file: path, reason: "'\(first)' is made for \(family.name) and '\(file.name)' for \(other.name)")
       }
       if family == nil { (first, family) = (file.name, file.family) }
       for layer in try AdapterContents(file).layers {
-        let scaled = weighted(layer, strength)
-        let key = "\(layer.component.rawValue) \(layer.module)"
+        let key = identity(layer.component, layer.module)
+        let update = fused[key]?.first { $0.adapterIndex == part }
+        let scaled = weighted(update.map { composed(layer, $0, compose) } ?? layer, strength)
         guard let place = places[key] else {
           places[key] = result.layers.count
           result.layers.append(scaled)
@@ -34,8 +45,49 @@ public enum LoRAMerge {
     }
     result.layers = result.layers.map(compact)
     let sources = parts.map { "\($0.file.name)=\($0.strength)" }.joined(separator: " ")
-    result.metadata = [("merged_from", sources)]
+    result.metadata = [("merged_from", sources)] + (compose == .sum ? [] : [("compose", compose.rawValue)])
     return try LoRAWriter.write(result, as: dialect, path: path, for: start.file.name)
+  }
+
+  private static func identity(_ component: LoRAComponent, _ module: String) -> String {
+    "\(component.rawValue) \(module)"
+  }
+
+  /// The updates of all files by layer, with what they mean for each other.
+  private static func fusedUpdates(_ files: [LoRAFile]) throws(LoRAError) -> [String: [LayerUpdate]] {
+    var updates: [String: [LayerUpdate]] = [:]
+    var stated: [[String: Double]] = []
+    for (index, file) in files.enumerated() {
+      let norms = try file.statedNorms()
+      var own: [String: Double] = [:]
+      for layer in file.layers {
+        var update = try file.load(layer)
+        update.adapterIndex = index
+        updates[identity(layer.component, layer.module), default: []].append(update)
+        own[identity(layer.component, layer.module)] = norms[layer.module]
+      }
+      stated.append(own)
+    }
+    AdapterFusion.fuse(&updates, roles: files.map { $0.role ?? "" }, stated: stated)
+    return updates
+  }
+
+  /// A layer as a compose mode has it beside the others.
+  private static func composed(
+    _ layer: AdapterContents.Layer, _ update: LayerUpdate, _ mode: ComposeMode
+  ) -> AdapterContents.Layer {
+    var layer = layer
+    switch (mode, update.fusion) {
+    case (.norm, let fusion?):
+      layer.factor *= Double(fusion.normGain)
+      layer.full = layer.full?.scaled(by: fusion.normGain)
+    case (.projected, let fusion?):
+      if let pair = fusion.projected?.value, let down = layer.down {
+        layer.down = StoredTensor(pair.down.array(), shape: down.shape, as: .float32)
+      }
+    default: break
+    }
+    return layer
   }
 
   /// A layer whose factor and strength are part of its tensors.

@@ -36,7 +36,8 @@ extension LoRAFile {
       file: name, dialect: dialect, ranks: Set(pairs.map(\.rank)).sorted(),
       rules: LoRAAlphaRule.allCases.filter { rule in pairs.contains { $0.rule == rule } },
       scales: (scales.min() ?? 1)...(scales.max() ?? 1), effectiveScale: common,
-      matchedKeys: matched.reduce(0) { $0 + $1.keyCount }, totalKeys: totalKeys, unmatched: unmatched,
+      matchedKeys: matched.reduce(controlKeys.count) { $0 + $1.keyCount }, totalKeys: totalKeys,
+      unmatched: unmatched,
       untouched: untouched, seemsFor: seemsFor)
   }
 }

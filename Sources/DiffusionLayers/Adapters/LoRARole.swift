@@ -2,7 +2,7 @@ extension LoRAFile {
   /// What the adapter is for (content, style, motion, camera, effect, domain), as its header says or its name gives
   /// away; nil when neither does.
   public var role: String? {
-    if let stated = metadata("role") { return stated }
+    if let stated = metadata("role") ?? (try? header())?.role { return stated }
     let file = (name.split(separator: "/").last.map(String.init) ?? name).lowercased()
     // The eight official motion LoRAs, the official domain adapter.
     let moves = [

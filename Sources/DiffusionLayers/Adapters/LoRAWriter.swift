@@ -33,6 +33,7 @@ public struct LoRAWriter {
     }
     var writer = LoRAWriter(contents, dialect, name)
     for layer in contents.layers { try writer.add(layer) }
+    for (key, tensor) in contents.control { writer.put(key, tensor) }
     return try writer.finish(path)
   }
 

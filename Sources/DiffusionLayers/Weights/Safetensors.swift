@@ -136,6 +136,15 @@ public struct SafetensorsFile: Sendable {
     try source.bytes(try entry(tensor).range)
   }
 
+  /// Bytes `part` of a tensor as it is stored, counted from its first one.
+  package func bytes(_ tensor: String, in part: Range<Int>) throws(WeightsError) -> [UInt8] {
+    let range = try entry(tensor).range
+    guard part.lowerBound >= 0, part.upperBound <= range.count else {
+      throw .shrank(file: name, expected: part.upperBound, found: range.count)
+    }
+    return try source.bytes((range.lowerBound + part.lowerBound)..<(range.lowerBound + part.upperBound))
+  }
+
   /// Reads a tensor of integers or booleans.
   public func integers(_ tensor: String) throws(WeightsError) -> [Int] {
     let entry = try entry(tensor)

@@ -29,6 +29,8 @@ public struct WanPrompt: Sendable {
   let context: Tensor
   /// The strength of each adapter that the keys and values are at.
   let strengths: [Float]
+  /// How the adapters act together in it.
+  let compose: ComposeMode
 }
 
 extension WanTransformer {
@@ -53,19 +55,21 @@ extension WanTransformer {
       prepared.append(block.attn2.prepare(text, mask, run))
       try run.checkpoint()
     }
-    return WanPrompt(blocks: prepared, context: context, strengths: Self.strengths(run))
+    return WanPrompt(blocks: prepared, context: context, strengths: Self.strengths(run), compose: run.compose)
   }
 
   /// The same prompt at the strengths of `run`.
   public func updated(_ prompt: WanPrompt, _ run: RunContext) throws(Cancelled) -> WanPrompt {
     let run = run.along(.none)
-    if prompt.strengths == Self.strengths(run) { return prompt }
+    if prompt.strengths == Self.strengths(run), prompt.compose == run.compose { return prompt }
     // A change in front of the activation is no sum of parts.
-    if conditionEmbedder.hasTextAdapters { return try prepare(context: prompt.context, run) }
+    if conditionEmbedder.hasTextAdapters || prompt.compose != run.compose {
+      return try prepare(context: prompt.context, run)
+    }
     return WanPrompt(
       blocks: zip(blocks, prompt.blocks).map { block, prepared in
         block.attn2.updated(prepared, run)
-      }, context: prompt.context, strengths: Self.strengths(run))
+      }, context: prompt.context, strengths: Self.strengths(run), compose: run.compose)
   }
 
   private static func strengths(_ run: RunContext) -> [Float] {
@@ -90,7 +94,7 @@ extension WanTransformer {
 extension WanAttention {
   /// Keys and values of the text's tokens `[B, Lc, D]`.
   func prepare(_ text: Tensor, _ mask: AttentionMask?, _ run: RunContext) -> WanPrompt.Block {
-    let (keyParts, valueParts) = (toK.parts(text), toV.parts(text))
+    let (keyParts, valueParts) = (toK.parts(text, run.compose), toV.parts(text, run.compose))
     return WanPrompt.Block(
       keyParts: keyParts.isAdapted || normK.isAdapted ? keyParts : nil,
       valueParts: valueParts.isAdapted ? valueParts : nil,

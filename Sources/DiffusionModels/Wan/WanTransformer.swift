@@ -25,16 +25,18 @@ struct WanAttention: Sendable {
     heads = config.numAttentionHeads
   }
 
-  /// Tokens `x` `[B, L, D]` of block number `block` attend to each other, at rotary positions; the result times `gate` is
-  /// added to `residual`.
+  /// Tokens `x` `[B, L, D]` of block number `block` attend to each other, at rotary positions, and to the control
+  /// tokens of their frames; the result times `gate` is added to `residual`.
   func callAsFunction(
-    _ x: Tensor, rope: RotaryTable, block: Int, onto residual: Tensor, gate: Tensor, _ run: RunContext
+    _ x: Tensor, rope: RotaryTable, block: Int, controls: WanControlKeys?, onto residual: Tensor,
+    gate: Tensor,
+    _ run: RunContext
   ) -> Tensor {
     let query = normQ(toQ(x, run), heads: heads, rope: rope, run)  // [B, L, H, D/H]
     let key = normK(toK(x, run), heads: heads, rope: rope, run)
     let value = split(toV(x, run))
     run.attentionTap?(block, query, key)
-    let mixed = Tensor.attention(query, key, value)
+    let mixed = controls?.attention(query, key, value) ?? Tensor.attention(query, key, value)
     return toOut(mixed.reshaped(x.shape), onto: residual, gate: gate, run)
   }
 
@@ -77,14 +79,16 @@ struct WanBlock: Sendable {
 
   /// Tokens `x` `[B, L, D]`, the block's part of the prompt, time modulation `time` `[B, 6, D]`.
   func callAsFunction(
-    _ x: Tensor, prompt: WanPrompt.Block, time: Tensor, rope: RotaryTable, _ run: RunContext
+    _ x: Tensor, prompt: WanPrompt.Block, time: Tensor, rope: RotaryTable, controls: WanControlKeys? = nil,
+    _ run: RunContext
   ) throws(Cancelled) -> Tensor {
     let modulation = scaleShiftTable + time  // [B, 6, D]: shift, scale, gate of both modulated parts
     let part = { modulation.narrow(1, from: $0, length: 1) }
 
     // self-attention
     var x = attn1(
-      norm1(x, scale: part(1), shift: part(0)), rope: rope, block: index, onto: x, gate: part(2), run)
+      norm1(x, scale: part(1), shift: part(0)), rope: rope, block: index, controls: controls, onto: x,
+      gate: part(2), run)
     try run.checkpoint()
 
     // cross-attention
@@ -187,11 +191,14 @@ public struct WanTransformer: Sendable {
 
     var x = patchEmbedding(patchify(latents, grid), run)  // [B, L, D]
     let (embedding, modulation) = conditionEmbedder(timesteps: timesteps, run)
+    // Tokens pass through all blocks first: a block that the cache leaves out does not hold them up.
+    let controls = controlKeys(run, time: modulation)
     x = try cache.run(x, blocks: blocks.count) { index, x throws(Cancelled) in
       let text = prompt.blocks[index]
+      let keys = controls.isEmpty ? nil : controls[index]
       return run.recomputesActivations
-        ? try blocks[index].checkpointed(x, prompt: text, time: modulation, rope: rope, run)
-        : try blocks[index](x, prompt: text, time: modulation, rope: rope, run)
+        ? try blocks[index].checkpointed(x, prompt: text, time: modulation, rope: rope, controls: keys, run)
+        : try blocks[index](x, prompt: text, time: modulation, rope: rope, controls: keys, run)
     }
     // [B, 2, D]: shift, scale
     let head = scaleShiftTable + embedding.reshaped([timesteps.count, 1, config.dim])

@@ -30,4 +30,14 @@ public struct AdapterReport: Sendable, Equatable {
   public let matchedKeys: Int
   public let totalKeys: Int
   public let unmatched: [String]
+  /// The strengths that an adapter with a strength token was trained for; others are clamped to them. Nil where the
+  /// strength multiplies.
+  public let trainedRange: ClosedRange<Float>?
+
+  /// The sentence for a strength outside the trained range, nil inside.
+  public func warning(strength: Float) -> String? {
+    guard let trainedRange, !trainedRange.contains(strength) else { return nil }
+    return "'\(path)' was trained for strengths \(trainedRange.lowerBound)…\(trainedRange.upperBound); "
+      + "\(strength) is taken as \(max(trainedRange.lowerBound, min(trainedRange.upperBound, strength)))"
+  }
 }

@@ -57,7 +57,8 @@ struct ModelLoader {
       model: path, encoder: try textEncoder(parts), textDim: parts.config.textDim)
     progress(LoadProgress(component: "model", fraction: 1))
     return VideoModel(
-      info: try info(parts, codec, precision, bytes), adapters: [], transformer: transformer, codec: codec,
+      info: try info(parts, codec, precision, bytes), adapters: [], transformer: transformer, controls: [],
+      codec: codec,
       text: text,
       scheduler: parts.scheduler, coordinatePlanes: parts.hasCoordinatePlanes,
       memoryBudget: options.memoryBudget, backbone: backbone)

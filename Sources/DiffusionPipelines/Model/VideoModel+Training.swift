@@ -30,7 +30,8 @@ extension VideoModel {
   /// This model with another backbone, for samples during a training.
   package func replacing(backbone other: WanTransformer) -> VideoModel {
     VideoModel(
-      info: info, adapters: adapters, transformer: other, codec: codec, text: text, scheduler: scheduler,
+      info: info, adapters: adapters, transformer: other, controls: controls, codec: codec, text: text,
+      scheduler: scheduler,
       coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
   }
 

@@ -10,6 +10,8 @@ public struct VideoModel: Sendable {
   public let info: ModelInfo
   public let adapters: [AdapterReport]
   let transformer: WanTransformer
+  /// The strength tokens of the adapters, nil for those whose strength multiplies.
+  let controls: [ControlToken?]
   let codec: LatentCodec
   let text: TextConditioner
   let scheduler: ModelScheduler
@@ -43,23 +45,38 @@ public struct VideoModel: Sendable {
     var reports: [AdapterReport] = []
     for request in requests {
       let file = try LoRAFile(path: request.path, alphaOverRank: request.alphaOverRank)
-      let match = try file.match(against: backbone, strict: request.strict)
+      var match = try file.match(against: backbone, strict: request.strict)
+      if request.role != "auto" { match.role = request.role }
       reports.append(
         AdapterReport(
-          path: request.path, role: request.role == "auto" ? file.role ?? "auto" : request.role,
+          path: request.path, role: match.role ?? "auto",
           dialect: match.report.dialect.name, rank: match.report.rank,
           effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
-          totalKeys: match.report.totalKeys, unmatched: match.report.unmatched))
+          totalKeys: match.report.totalKeys, unmatched: match.report.unmatched,
+          trainedRange: match.control?.range))
+      if let control = match.control { try check(control, file: request.path) }
       matches.append(match)
     }
     let source = AdaptedSource(backbone, adapters: matches)
     let transformer = try WanTransformer(Weights(source), transformer.config)
     try source.checkApplied()
     return VideoModel(
-      info: info, adapters: reports, transformer: transformer,
+      info: info, adapters: reports, transformer: transformer, controls: matches.map(\.control),
       codec: codec, text: text, scheduler: scheduler, coordinatePlanes: coordinatePlanes,
       memoryBudget: memoryBudget,
       backbone: backbone)
+  }
+
+  /// Throws unless a strength token has the backbone's width and a bias for each of its blocks.
+  private func check(_ control: ControlToken, file: String) throws(LoRAError) {
+    let (width, blocks) = (transformer.config.dim, transformer.config.numLayers)
+    guard control.width == width else {
+      throw .control(file: file, reason: "it is \(control.width) wide and this model \(width)")
+    }
+    guard control.bias.count == 1 || control.bias.count == blocks else {
+      throw .control(
+        file: file, reason: "it has biases for \(control.bias.count) blocks and this model has \(blocks)")
+    }
   }
 
   /// Bytes that a clip of this size needs: weights and the largest activations of its stages.

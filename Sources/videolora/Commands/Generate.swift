@@ -62,6 +62,7 @@ struct Generate: ParsableCommand {
     let noise = try noise.map(NoiseFile.init)
     let requests = try requests(noise)
     let model = try model.load(adapters.requests, cancellation: cancellation, progress: progress)
+    adapters.warn(model.adapters)
     let (frames, width, height) = try size(model.info)
     progress.announce(model.memoryForecast(frames: frames, width: width, height: height))
     guard let sink = try ClipFormat(output: output)?.open(output, rate: fps) else { return }

@@ -5,7 +5,7 @@ import DiffusionLayers
 struct LoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lora", abstract: "Look into adapter files, rename them for other tools, add them up.",
-    subcommands: [LoRAInspect.self, LoRAConvert.self, LoRAMergeCommand.self])
+    subcommands: [LoRAInspect.self, LoRAConvert.self, LoRAMergeCommand.self, LoRAReportCommand.self])
 }
 
 /// Says what an adapter file is and whether it fits a model.
@@ -78,7 +78,8 @@ struct LoRAMergeCommand: ParsableCommand {
     abstract: "Add adapters up, each times its strength, into one adapter file.",
     discussion: """
       Example: videolora lora merge style.safetensors=0.8 motion.safetensors=1 --output both.safetensors
-      The ranks stand side by side, so the result is the exact sum.
+      The ranks stand side by side, so the result is the exact sum. --compose norm and projected change the adapters \
+      first, as they do in a run.
       """)
 
   @Argument(
@@ -86,8 +87,8 @@ struct LoRAMergeCommand: ParsableCommand {
     transform: AdapterArgument.constant)
   var adapters: [AdapterArgument]
 
-  @Option(help: "How the adapters are combined: sum.")
-  var compose = "sum"
+  @Option(help: "How the adapters are combined.")
+  var compose = ComposeMode.sum
 
   @Option(help: "Naming scheme of the output.")
   var to = DialectArgument(.diffusers)
@@ -95,18 +96,12 @@ struct LoRAMergeCommand: ParsableCommand {
   @Option(help: "The .safetensors file to write.")
   var output: String
 
-  func validate() throws {
-    guard compose == "sum" else {
-      throw ValidationError("compose '\(compose)' is not available in this version; use sum.")
-    }
-  }
-
   func run() throws {
     var parts: [(file: LoRAFile, strength: Float)] = []
     for adapter in adapters {
       parts.append((try LoRAFile(path: adapter.path), adapter.curve.constant ?? 1))
     }
-    try finish(output, try LoRAMerge.sum(parts, as: to.dialect, path: output))
+    try finish(output, try LoRAMerge.sum(parts, compose: compose, as: to.dialect, path: output))
   }
 }
 

@@ -58,6 +58,7 @@ struct Transform: ParsableCommand {
     let curve = try curve()
     let source = try openClips(input)
     let model = try model.load(adapters.requests, cancellation: cancellation, progress: progress)
+    adapters.warn(model.adapters)
     guard let sink = try ClipFormat(output: output)?.open(output, rate: source.rate ?? FrameRate(25)) else {
       return
     }

@@ -81,6 +81,16 @@ struct AdapterOptions: ParsableArguments {
 
   var requests: [AdapterRequest] { adapters.map { AdapterRequest(path: $0.path, strict: isStrict) } }
 
+  /// Says on stderr which strengths lie outside what an adapter was trained for.
+  func warn(_ reports: [AdapterReport]) {
+    for (adapter, report) in zip(adapters, reports) {
+      let strengths = adapter.curve.constant.map { [$0] } ?? adapter.curve.points.map(\.strength)
+      if let warning = strengths.lazy.compactMap({ report.warning(strength: $0) }).first {
+        Console.error("videolora: warning: \(warning)")
+      }
+    }
+  }
+
   /// What labels say about the adapters: `strength` and `adapter` for one, `strengths` for several, as the curve's
   /// text where it changes.
   func label(into label: inout JSONObject) {

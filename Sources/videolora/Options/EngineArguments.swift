@@ -1,4 +1,5 @@
 public import ArgumentParser
+public import DiffusionLayers
 public import DiffusionPipelines
 
 // The engine's enums as values of options.

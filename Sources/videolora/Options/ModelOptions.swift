@@ -1,4 +1,5 @@
 import ArgumentParser
+import DiffusionLayers
 import DiffusionPipelines
 import TensorCore
 

@@ -1,10 +1,8 @@
 // Format: w3.org/TR/png. The picture is stored, not compressed: simple, exact, and larger than it need be.
 
-import DiffusionPipelines
-
 /// Writes RGB pictures as PNG.
-enum PNG {
-  static func encode(_ frame: Frame) -> [UInt8] {
+package enum PNG {
+  package static func encode(_ frame: Frame) -> [UInt8] {
     var rows: [UInt8] = []
     rows.reserveCapacity(frame.height * (frame.width * 3 + 1))
     for y in 0..<frame.height {

@@ -1,17 +1,15 @@
-import ArgumentParser
-
 /// Frames per second as a fraction.
-struct FrameRate: ExpressibleByArgument, Sendable, Equatable, CustomStringConvertible {
-  var numerator: Int
-  var denominator: Int
+package struct FrameRate: Sendable, Equatable, CustomStringConvertible {
+  package var numerator: Int
+  package var denominator: Int
 
-  init(_ numerator: Int, _ denominator: Int = 1) {
+  package init(_ numerator: Int, _ denominator: Int = 1) {
     self.numerator = numerator
     self.denominator = denominator
   }
 
   /// Reads `25` or `24000/1001`.
-  init?(argument: String) {
+  package init?(argument: String) {
     let parts = argument.split(separator: "/", omittingEmptySubsequences: false)
     guard parts.count == 1 || parts.count == 2, let first = Int(parts[0]), (1...1_000_000).contains(first),
       let second = parts.count == 2 ? Int(parts[1]) : 1, (1...1_000_000).contains(second)
@@ -19,5 +17,5 @@ struct FrameRate: ExpressibleByArgument, Sendable, Equatable, CustomStringConver
     self.init(first, second)
   }
 
-  var description: String { denominator == 1 ? "\(numerator)" : "\(numerator)/\(denominator)" }
+  package var description: String { denominator == 1 ? "\(numerator)" : "\(numerator)/\(denominator)" }
 }

@@ -1,28 +1,27 @@
 // Format: wiki.multimedia.cx/index.php/YUV4MPEG2.
 
 import DiffusionLayers
-import DiffusionPipelines
 
 /// The header of a raw video file and the conversion between its pixels and RGB.
 ///
 /// Colours follow GStreamer's defaults: BT.601 up to 576 lines and BT.709 above, limited range unless the file says
 /// `XCOLORRANGE=FULL`. Subsampled chroma is repeated. Written files are C444.
-struct Y4MFormat: Sendable, Equatable {
-  enum Chroma: Sendable { case c444, c422, c420, mono }
+package struct Y4MFormat: Sendable, Equatable {
+  package enum Chroma: Sendable { case c444, c422, c420, mono }
 
-  var width: Int
-  var height: Int
-  var rate: FrameRate
-  var chroma = Chroma.c444
-  var isFullRange = false
+  package var width: Int
+  package var height: Int
+  package var rate: FrameRate
+  package var chroma = Chroma.c444
+  package var isFullRange = false
 
-  init(width: Int, height: Int, rate: FrameRate) {
+  package init(width: Int, height: Int, rate: FrameRate) {
     (self.width, self.height, self.rate) = (width, height, rate)
   }
 
   /// Reads the first line of a file.
-  init(line: String, file: String) throws(CLIError) {
-    func refuse(_ reason: String) -> CLIError { CLIError("'\(file)': \(reason)") }
+  package init(line: String, file: String) throws(ClipError) {
+    func refuse(_ reason: String) -> ClipError { ClipError("'\(file)': \(reason)") }
     let fields = line.split(separator: " ")
     guard fields.first == "YUV4MPEG2" else { throw refuse("is no y4m file; it must start with YUV4MPEG2") }
     (width, height, rate, chroma) = (0, 0, FrameRate(25), .c420)
@@ -43,18 +42,19 @@ struct Y4MFormat: Sendable, Equatable {
     }
   }
 
-  private static func chroma(_ name: String, _ file: String) throws(CLIError) -> Chroma {
+  private static func chroma(_ name: String, _ file: String) throws(ClipError) -> Chroma {
     switch name {
     case "444": .c444
     case "422": .c422
     case "420", "420jpeg", "420mpeg2", "420paldv": .c420
     case "mono": .mono
     default:
-      throw CLIError("'\(file)': the pixel format C\(name) is not supported; use 8-bit 420, 422, 444 or mono")
+      throw ClipError(
+        "'\(file)': the pixel format C\(name) is not supported; use 8-bit 420, 422, 444 or mono")
     }
   }
 
-  var header: String {
+  package var header: String {
     "YUV4MPEG2 W\(width) H\(height) F\(rate.numerator):\(rate.denominator) Ip A1:1 C444\n"
   }
 
@@ -69,13 +69,13 @@ struct Y4MFormat: Sendable, Equatable {
   }
 
   /// Bytes of one picture.
-  var frameBytes: Int { width * height + 2 * chromaSize.width * chromaSize.height }
+  package var frameBytes: Int { width * height + 2 * chromaSize.width * chromaSize.height }
 
   /// Weights of red and blue in the luma.
   private var weights: (red: Float, blue: Float) { height > 576 ? (0.2126, 0.0722) : (0.299, 0.114) }
 
   /// RGB to planes.
-  func encode(_ frame: Frame) -> [UInt8] {
+  package func encode(_ frame: Frame) -> [UInt8] {
     let (kr, kb) = weights
     let count = width * height
     var planes = [UInt8](repeating: 0, count: 3 * count)
@@ -92,7 +92,7 @@ struct Y4MFormat: Sendable, Equatable {
   }
 
   /// Planes to RGB; `planes` has `frameBytes` bytes.
-  func decode(_ planes: [UInt8]) -> Frame {
+  package func decode(_ planes: [UInt8]) -> Frame {
     let (kr, kb) = weights
     let (chromaWidth, chromaHeight) = chromaSize
     let blue = width * height

@@ -1,9 +1,8 @@
-import DiffusionLayers
-import DiffusionPipelines
+package import DiffusionLayers
 import TensorCore
 
 /// Clips to transform, read frame by frame.
-protocol ClipSource {
+package protocol ClipSource {
   var clips: Int { get }
   /// Frames of every clip.
   var frames: Int { get }
@@ -15,27 +14,27 @@ protocol ClipSource {
 }
 
 /// Opens an input by its ending.
-func openClips(_ path: String) throws -> any ClipSource {
+package func openClips(_ path: String) throws -> any ClipSource {
   if path.hasSuffix(".safetensors") { return try SafetensorsClips(path) }
   if path.hasSuffix(".y4m") { return try Y4MClip(path) }
-  throw CLIError(
+  throw ClipError(
     "--input '\(path)' is neither .safetensors nor .y4m; other media run through pipelines/transform.sh")
 }
 
 /// A tensor `frames`: uint8 [F, H, W, 3] or [N, F, H, W, 3], or floats [N, 3, F, H, W] in [-1, 1].
-struct SafetensorsClips: ClipSource {
-  let clips: Int
-  let frames: Int
-  let rate: FrameRate? = nil
+package struct SafetensorsClips: ClipSource {
+  package let clips: Int
+  package let frames: Int
+  package let rate: FrameRate? = nil
   private let height: Int
   private let width: Int
   private let bytes: [UInt8]
   private let labels: [JSONValue]
 
-  init(_ path: String) throws {
+  package init(_ path: String) throws {
     let file = try SafetensorsFile(path: path)
     guard let entry = file.entries["frames"] else {
-      throw CLIError("'\(path)' has no tensor 'frames'; a clip file holds uint8 frames [N, F, H, W, 3]")
+      throw ClipError("'\(path)' has no tensor 'frames'; a clip file holds uint8 frames [N, F, H, W, 3]")
     }
     let shape = entry.shape
     if entry.dtype == .uint8, shape.count == 4 || shape.count == 5, shape.last == 3 {
@@ -48,17 +47,19 @@ struct SafetensorsClips: ClipSource {
         UInt8(max(0, min(255, (($0 + 1) * 127.5).rounded())))
       }
     } else {
-      throw CLIError(
+      throw ClipError(
         "'\(path)': 'frames' is \(entry.dtype) \(shape); give uint8 [N, F, H, W, 3] or floats [N, 3, F, H, W]"
       )
     }
-    guard bytes.count > 0 else { throw CLIError("'\(path)': 'frames' is empty; give at least one frame") }
+    guard bytes.count > 0 else { throw ClipError("'\(path)': 'frames' is empty; give at least one frame") }
     labels = try file.metadata("labels").map { try JSONValue.parse($0, file: path).array ?? [] } ?? []
   }
 
-  func label(_ clip: Int) -> JSONObject { (clip < labels.count ? labels[clip].object : nil) ?? JSONObject() }
+  package func label(_ clip: Int) -> JSONObject {
+    (clip < labels.count ? labels[clip].object : nil) ?? JSONObject()
+  }
 
-  func frame(_ index: Int, clip: Int) -> Frame {
+  package func frame(_ index: Int, clip: Int) -> Frame {
     let size = height * width * 3
     let start = (clip * frames + index) * size
     return Frame(width: width, height: height, pixels: Array(bytes[start..<(start + size)]))
@@ -66,16 +67,16 @@ struct SafetensorsClips: ClipSource {
 }
 
 /// One clip in a raw video file; frames are read when they are asked for.
-struct Y4MClip: ClipSource {
-  let clips = 1
+package struct Y4MClip: ClipSource {
+  package let clips = 1
   private let source: ByteSource
   private let format: Y4MFormat
   private let offsets: [Int]
 
-  init(_ path: String) throws {
+  package init(_ path: String) throws {
     source = try ByteSource.open(path)
     guard let (header, start) = try Self.line(source, at: 0) else {
-      throw CLIError("'\(path)' is no y4m file; it must start with a line YUV4MPEG2 …")
+      throw ClipError("'\(path)' is no y4m file; it must start with a line YUV4MPEG2 …")
     }
     format = try Y4MFormat(line: header, file: path)
     var offsets: [Int] = []
@@ -83,20 +84,22 @@ struct Y4MClip: ClipSource {
     while position < source.count {
       guard let (mark, data) = try Self.line(source, at: position), mark.hasPrefix("FRAME"),
         source.count - data >= format.frameBytes
-      else { throw CLIError("'\(path)' is damaged: frame \(offsets.count) is cut off or has no FRAME line") }
+      else { throw ClipError("'\(path)' is damaged: frame \(offsets.count) is cut off or has no FRAME line") }
       offsets.append(data)
       position = data + format.frameBytes
     }
-    guard !offsets.isEmpty else { throw CLIError("'\(path)' has no frame") }
+    guard !offsets.isEmpty else { throw ClipError("'\(path)' has no frame") }
     self.offsets = offsets
   }
 
-  var frames: Int { offsets.count }
-  var rate: FrameRate? { format.rate }
+  package var frames: Int { offsets.count }
+  package var width: Int { format.width }
+  package var height: Int { format.height }
+  package var rate: FrameRate? { format.rate }
 
-  func label(_ clip: Int) -> JSONObject { JSONObject() }
+  package func label(_ clip: Int) -> JSONObject { JSONObject() }
 
-  func frame(_ index: Int, clip: Int) throws -> Frame {
+  package func frame(_ index: Int, clip: Int) throws -> Frame {
     format.decode(try source.bytes(offsets[index]..<(offsets[index] + format.frameBytes)))
   }
 

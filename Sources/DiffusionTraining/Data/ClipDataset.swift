@@ -1,0 +1,113 @@
+import DiffusionLayers
+package import DiffusionPipelines
+
+/// The clips of a folder, in the order of their names, with their labels. Opening reads headers and labels only; pixels
+/// are read when they are asked for, and no file stays open.
+///
+/// A clip is `<name>.safetensors` (a tensor `frames`, uint8 [F, H, W, 3], or [N, F, H, W, 3] for N clips), `<name>.y4m`,
+/// or a folder of PNG pictures in the order of their names. PNG pictures that lie in the folder itself are photos,
+/// clips of one frame each, unless a `labels.json` beside them says that they are one clip. Labels come from
+/// `<name>.json`, then `<name>.txt` (a caption), then from the entry `labels` of the clip's own file.
+package struct ClipDataset: Sendable {
+  /// Whether all clips must be of one width and height.
+  package enum Sizes: Sendable { case equal, any }
+
+  package struct Clip: Sendable {
+    /// The file's name without its ending, and the clip's number where the file holds several.
+    package let name: String
+    package let frames: Int
+    package let width: Int
+    package let height: Int
+    package let label: ClipLabel
+    let source: ClipStorage
+  }
+
+  package let folder: String
+  package let clips: [Clip]
+
+  /// Opens a folder.
+  /// - Throws: one error, naming the file, for the first clip that cannot be used.
+  package init(_ folder: String, sizes: Sizes = .equal) throws(DatasetError) {
+    self.folder = folder
+    clips = try DatasetScan(folder).clips()
+    guard let first = clips.first else { throw .empty(folder: folder) }
+    guard sizes == .equal else { return }
+    for clip in clips where clip.width != first.width || clip.height != first.height {
+      throw .sizes(
+        first: first.source.path, firstSize: "\(first.width)x\(first.height)", file: clip.source.path,
+        size: "\(clip.width)x\(clip.height)")
+    }
+  }
+
+  package var count: Int { clips.count }
+
+  /// Throws unless every clip has at least so many frames.
+  package func require(frames: Int) throws(DatasetError) {
+    for clip in clips where clip.frames < frames {
+      throw .tooShort(file: clip.source.path, frames: clip.frames, needed: frames)
+    }
+  }
+
+  /// Throws unless every clip has a caption.
+  package func requireCaptions() throws(DatasetError) {
+    for clip in clips where clip.label.caption == nil {
+      throw .unlabelled(file: clip.source.path, key: "caption")
+    }
+  }
+
+  /// Reads frames of a clip.
+  /// - Parameter range: which ones; nil for all.
+  package func frames(_ index: Int, _ range: Range<Int>? = nil) throws(DatasetError) -> [Frame] {
+    let clip = clips[index]
+    return try clip.source.frames(range ?? 0..<clip.frames, of: clip)
+  }
+}
+
+/// Where a clip's pixels are.
+enum ClipStorage: Sendable {
+  case safetensors(path: String, clip: Int)
+  case y4m(path: String)
+  case pictures(path: String, files: [String])
+
+  var path: String {
+    switch self {
+    case .safetensors(let path, _), .y4m(let path), .pictures(let path, _): path
+    }
+  }
+
+  func frames(_ range: Range<Int>, of clip: ClipDataset.Clip) throws(DatasetError) -> [Frame] {
+    let result = Result { try read(range, of: clip) }
+    switch result {
+    case .success(let frames): return frames
+    case .failure(let error as DatasetError): throw error
+    case .failure(let error): throw .unreadable(file: path, reason: "\(error)")
+    }
+  }
+
+  private func read(_ range: Range<Int>, of clip: ClipDataset.Clip) throws -> [Frame] {
+    switch self {
+    case .safetensors(let path, let number):
+      let file = try SafetensorsFile(path: path)
+      let size = clip.height * clip.width * 3
+      let first = number * clip.frames + range.lowerBound
+      let bytes = try file.bytes("frames", in: (first * size)..<((first + range.count) * size))
+      return range.indices.map { frame in
+        let start = (frame - range.lowerBound) * size
+        return Frame(width: clip.width, height: clip.height, pixels: Array(bytes[start..<(start + size)]))
+      }
+    case .y4m(let path):
+      let file = try Y4MClip(path)
+      return try range.map { try file.frame($0, clip: 0) }
+    case .pictures(let path, let files):
+      return try range.map { index in
+        let frame = try PNGReader.read(try ByteSource.open(files[index]))
+        guard frame.width == clip.width, frame.height == clip.height else {
+          throw DatasetError.sizes(
+            first: path, firstSize: "\(clip.width)x\(clip.height)", file: files[index],
+            size: "\(frame.width)x\(frame.height)")
+        }
+        return frame
+      }
+    }
+  }
+}

@@ -1,0 +1,4 @@
+package import ArgumentParser
+package import DiffusionPipelines
+
+extension FrameRate: ExpressibleByArgument {}
