@@ -12,7 +12,7 @@ clips, size = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 32
 settled, length = 50, 8
 launch = (f"gst-launch-1.0 -m videotestsrc pattern=ball num-buffers={clips * length} ! "
           f"video/x-raw,format=RGB,width={size},height={size},framerate=25/1 ! "
-          f"videolora steps=1 clip-length={length} overlap=0 strength=0.5 lora_0::path=builtin:poster "
+          f"videolora steps=1 clip-length={length} overlap=0 strength=0.5 loras=<builtin:poster> "
           f"lora_0::strength-curve=0:0,30s:1,60s:0.2 ! fakesink").split()
 process = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 page = os.sysconf("SC_PAGE_SIZE")
