@@ -23,6 +23,11 @@ enum Interrupt {
       Interrupt.cancellation.cancel()
       signal(SIGINT, SIG_DFL)
     }
+    // A parent may have left the signal blocked.
+    var interrupt = sigset_t()
+    sigemptyset(&interrupt)
+    sigaddset(&interrupt, SIGINT)
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, nil)
     return cancellation
   }
 }
