@@ -6,7 +6,7 @@ RELEASE := $(STATIC)/release
 SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC) --static-swift-stdlib -Xswiftc -use-ld=lld
 PREFIX ?= /usr/local
 
-.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows soak fuzz clean
+.PHONY: demo test build install packages plugin lint imports symbols pipelines unit results-windows results-nano soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -51,6 +51,13 @@ unit: packages
 # Figures of docs/RESULTS.md; the scripts are in tools/results and need Python with numpy.
 results-windows: build
 	tools/results/windows.sh $(RELEASE)/videolora
+
+# Tables of the builtin model and its adapters; needs Python with torch, and ffmpeg. CLIPS: real clips; HELD_OUT: photos never trained
+# on; JUDGE: folder of the judge kit, for the camera table.
+CLIPS ?= $(wildcard media/*.mp4)
+results-nano: build
+	python3 tools/nano/results.py --videolora $(RELEASE)/videolora --clips $(CLIPS) $(if $(HELD_OUT),--held-out $(HELD_OUT)) \
+	  $(if $(JUDGE),--judge $(JUDGE))
 
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build
