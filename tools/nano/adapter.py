@@ -5,7 +5,7 @@
 
 Styles: two kinds of batches.  Plain: the noised clip is the filtered one, as for any LoRA.  From the source (--from-source, 0.8 of the
 time): at use the start is the noised *source*, x(s) = (1-s) source + s noise, so a start level s is drawn, the sampler's straight
-way from x(s) to the filtered clip is followed down to a random t <= s, and the target is that way's velocity.  Captions are empty
+way from x(s) (with the noise that frames share in the engine) to the filtered clip is followed down to a random t <= s, and the target is that way's velocity.  Captions are empty
 half of the time.  In --animated of the batches the strength differs between the frames of a clip (a step or a ramp) and the ground
 truth follows it frame by frame, so that an animated strength changes the frames it is set for and not their neighbours.
 
@@ -185,6 +185,8 @@ def main():
         if a.filter and torch.rand((), generator=g) < a.from_source:
             start = .3 + .5 * torch.rand(u.shape, generator=g)          # where strength 0.3 ... 0.8 starts
             share = .2 + .8 * u                                        # how much of the way is still ahead
+            common = .95 * (1 - start ** 4)                            # as the engine's StreamNoise: mostly one noise for all frames
+            noise = (1 - common).sqrt() * noise + common.sqrt() * torch.randn(noise[:, :, :1].shape, generator=g)
             first = (1 - start) * src + start * noise
             t, x, target = start * share, share * first + (1 - share) * dst, (first - dst) / start
             weight = (2 * start) ** 2                                  # an error of v moves the result by start times that

@@ -30,18 +30,18 @@ def ink(x, sigma=1.0, gain=1.0):
 
 
 def lineart(x):
-    """Ink lines on warm paper, nothing else but a light wash in the darkest parts."""
-    y = blur(luma(x), .8)
-    wash = .72 + .28 * torch.sigmoid((y - .25) * 24)
+    """Soft broad ink lines on warm paper, a light wash in the darkest parts."""
+    y = luma(x)
+    lines = torch.sigmoid((blur(y, 2.2) - .96 * blur(y, 3.5) - .004) * 110)
+    wash = .72 + .28 * torch.sigmoid((blur(y, 1.5) - .25) * 24)
     paper, tint = colour(x, .98, .95, .87), colour(x, .10, .10, .16)
-    return tint + (paper - tint) * ink(x, 1.4) * wash
+    return tint + (paper - tint) * lines * wash
 
 
 def duotone(x):
-    """Violet to lime by brightness."""
-    y = luma(x)
-    y = torch.sigmoid((y - .45) * 7)
-    dark, light = colour(x, .26, .03, .46), colour(x, .80, 1.0, .35)
+    """A soft print in two inks: night blue to pink by brightness."""
+    y = torch.sigmoid((blur(luma(x), 1.5) - .45) * 3)
+    dark, light = colour(x, .10, 0, .50), colour(x, 1.0, .45, .60)
     return dark + (light - dark) * y
 
 
@@ -55,20 +55,31 @@ def poster(x):
     return flat * (.25 + .75 * line)
 
 
+def shifted(x, dx, dy):
+    h, w = x.shape[2:]
+    p = F.pad(x, (abs(dx), abs(dx), abs(dy), abs(dy)), mode="replicate")
+    return p[:, :, abs(dy) - dy:abs(dy) - dy + h, abs(dx) - dx:abs(dx) - dx + w]
+
+
 def oil(x, radius=5):
-    """Kuwahara: every pixel takes the mean of the calmest of its four neighbouring squares; colours are strengthened."""
-    n, c, h, w = x.shape
-    k = radius + 1
-    p = F.pad(x, (radius,) * 4, mode="replicate")
-    m = F.avg_pool2d(p, k, 1)
-    v = (F.avg_pool2d(p * p, k, 1) - m * m).sum(1, keepdim=True)
-    corners = [(0, 0), (0, radius), (radius, 0), (radius, radius)]
-    means = torch.stack([m[:, :, i:i + h, j:j + w] for i, j in corners])
-    calm = torch.stack([v[:, :, i:i + h, j:j + w] for i, j in corners]).argmin(0, keepdim=True)
-    y = means.gather(0, calm.expand(1, n, c, h, w))[0]
+    """Oil on canvas: Kuwahara with soft choice (the means of five discs around a pixel, the calmer the heavier), strong warm
+    colours, and the weave of the canvas."""
+    r = .35 * radius
+    mean = blur(x, r)
+    unrest = (blur(x * x, r) - mean * mean).sum(1, keepdim=True).clamp(min=0).sqrt()
+    d = round(2 * r)
+    total = weights = 0
+    for dx, dy in ((d, 0), (-d, 0), (0, d), (0, -d), (0, 0)):
+        w = torch.exp(-60 * shifted(unrest, dx, dy))
+        total, weights = total + w * shifted(mean, dx, dy), weights + w
+    y = total / weights
     grey = luma(y)
-    y = (grey + (y - grey) * 2.0).clamp(0, 1)
-    return y + .35 * (y - .5) * (1 - 2 * (y - .5).abs())          # more contrast in the middle
+    y = (grey + (y - grey) * 1.8) * colour(x, 1.04, .97, .85)
+    u, v = (torch.arange(n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2]))
+    across, along = torch.sin(math.pi * (u % 4 + .5) / 4).view(1, -1), torch.sin(math.pi * (v % 4 + .5) / 4).view(-1, 1)
+    over = ((u // 4).view(1, -1) + (v // 4).view(-1, 1)) % 2
+    weave = over * across + (1 - over) * along
+    return (y * (.72 + .28 * weave)).clamp(0, 1)
 
 
 def mosaic(x, tile=16):

@@ -53,7 +53,7 @@ class Tool:
         if os.path.exists(out):
             os.remove(out)
         subprocess.run([self.path, verb, "--model", self.model, "--threads", str(self.threads), "--output", out, *words], check=True,
-                       stdout=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return load_file(out)["frames"]
 
     def transform(self, clips, strength, adapter=None, at=1.0):
@@ -113,7 +113,8 @@ def camera(a, tool):
     measure = lambda frames: judge.amplitudes(judge.camera(torch.stack([to_float(c).permute(1, 0, 2, 3) * 2 - 1 for c in frames]))["cam"],
                                               frames.shape[2])
     without = measure(tool.generate(a.seeds, a.camera_size))
-    for move, (axis, sign) in axes.items():
+    for move in a.moves:
+        axis, sign = axes[move]
         right = lambda am: float(((am[:, axis] * sign > .3) & (am.abs().argmax(1) == axis)).float().mean())
         adapter = adapter_path(a.adapters, move)
         if adapter is None:
@@ -150,9 +151,11 @@ def main():
     p.add_argument("--still", default="bottles", help="the clip whose flicker counts")
     p.add_argument("--judge", help="folder of the judge kit, for the camera table")
     p.add_argument("--styles", nargs="*", default=STYLES)
-    p.add_argument("--size", default="160x96")
-    p.add_argument("--camera-size", type=int, default=64)
+    p.add_argument("--size", default="160x96", help="of the clips")
+    p.add_argument("--camera-size", type=int, default=96)
     p.add_argument("--seeds", type=int, default=64)
+    p.add_argument("--moves", nargs="*", default=sorted(OPPOSITE))
+    p.add_argument("--no-fidelity", action="store_true")
     p.add_argument("--threads", type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -167,7 +170,8 @@ def main():
         tool = Tool(a.videolora, a.model, folder, a.threads)
         if clips:
             clips = torch.stack(clips)
-            fidelity(a, tool, coder, clips, names)
+            if not a.no_fidelity:
+                fidelity(a, tool, coder, clips, names)
             styles(a, tool, coder, clips, names)
         if a.judge:
             camera(a, tool)
