@@ -7,7 +7,7 @@ SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC
 PREFIX ?= /usr/local
 
 .PHONY: demo test build install packages plugin lint imports symbols pipelines unit bench results-windows results-speed \
-  results-precision results-cache results-rss soak fuzz clean
+  results-precision results-cache results-rss results-nano soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -73,6 +73,12 @@ results-rss: build
 bench: packages
 	swift build -c release --package-path Benchmarks
 	Benchmarks/.build/release/benchmarks
+# Tables of the builtin model and its adapters; needs Python with torch, and ffmpeg. CLIPS: real clips; HELD_OUT: photos never trained
+# on; JUDGE: folder of the judge kit, for the camera table.
+CLIPS ?= $(wildcard media/*.mp4)
+results-nano: build
+	python3 tools/nano/results.py --videolora $(RELEASE)/videolora --clips $(CLIPS) $(if $(HELD_OUT),--held-out $(HELD_OUT)) \
+	  $(if $(JUDGE),--judge $(JUDGE))
 
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build

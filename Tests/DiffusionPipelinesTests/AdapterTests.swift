@@ -11,7 +11,7 @@ import Testing
 /// Adapters in a run: strengths per frame, sharing, exact removal.
 @Suite struct AdapterTests {
   private static let base = Result { try VideoModel.load("builtin:nano") }
-  private static let adapter = "builtin:" + (BuiltinFiles.adapters.first ?? "missing")
+  private static let adapter = "builtin:poster"
 
   private func transform(_ model: VideoModel, _ strengths: (Int) -> Float, count: Int = 8) throws -> [Frame] {
     var stream = try VideoStream(model: model)

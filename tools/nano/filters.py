@@ -8,6 +8,10 @@ def luma(x):
     return (x * torch.tensor([.299, .587, .114], device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
+def colour(x, *rgb):
+    return torch.tensor(rgb, device=x.device).view(1, 3, 1, 1)
+
+
 def blur(x, sigma):
     r = max(1, math.ceil(2.5 * sigma))
     k = torch.exp(-.5 * (torch.arange(-r, r + 1, device=x.device, dtype=x.dtype) / sigma) ** 2)
@@ -26,20 +30,18 @@ def ink(x, sigma=1.0, gain=1.0):
 
 
 def lineart(x):
-    """Ink lines and one grey wash on warm paper."""
-    y = blur(luma(x), .8)
-    wash = .62 + .38 * torch.sigmoid((y - .36) * 24)
-    paper = torch.tensor([.98, .95, .87], device=x.device).view(1, 3, 1, 1)
-    tint = torch.tensor([.10, .10, .16], device=x.device).view(1, 3, 1, 1)
-    k = ink(x) * wash
-    return tint + (paper - tint) * k
+    """Soft broad ink lines on warm paper, a light wash in the darkest parts."""
+    y = luma(x)
+    lines = torch.sigmoid((blur(y, 2.2) - .96 * blur(y, 3.5) - .004) * 110)
+    wash = .72 + .28 * torch.sigmoid((blur(y, 1.5) - .25) * 24)
+    paper, tint = colour(x, .98, .95, .87), colour(x, .10, .10, .16)
+    return tint + (paper - tint) * lines * wash
 
 
 def duotone(x):
-    """Night blue to warm yellow by brightness."""
-    y = luma(x)
-    y = torch.sigmoid((y - .45) * 7)
-    dark, light = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) for c in ([.06, .05, .32], [1.0, .86, .45]))
+    """A soft print in two inks: night blue to pink by brightness."""
+    y = torch.sigmoid((blur(luma(x), 1.5) - .45) * 3)
+    dark, light = colour(x, .10, 0, .50), colour(x, 1.0, .45, .60)
     return dark + (light - dark) * y
 
 
@@ -53,19 +55,52 @@ def poster(x):
     return flat * (.25 + .75 * line)
 
 
-def oil(x, radius=3):
-    """Kuwahara: every pixel takes the mean of the calmest of its four neighbouring squares; colours are strengthened."""
-    n, c, h, w = x.shape
-    k = radius + 1
-    p = F.pad(x, (radius,) * 4, mode="replicate")
-    m = F.avg_pool2d(p, k, 1)
-    v = (F.avg_pool2d(p * p, k, 1) - m * m).sum(1, keepdim=True)
-    corners = [(0, 0), (0, radius), (radius, 0), (radius, radius)]
-    means = torch.stack([m[:, :, i:i + h, j:j + w] for i, j in corners])
-    calm = torch.stack([v[:, :, i:i + h, j:j + w] for i, j in corners]).argmin(0, keepdim=True)
-    y = means.gather(0, calm.expand(1, n, c, h, w))[0]
+def shifted(x, dx, dy):
+    h, w = x.shape[2:]
+    p = F.pad(x, (abs(dx), abs(dx), abs(dy), abs(dy)), mode="replicate")
+    return p[:, :, abs(dy) - dy:abs(dy) - dy + h, abs(dx) - dx:abs(dx) - dx + w]
+
+
+def oil(x, radius=5):
+    """Oil on canvas: Kuwahara with soft choice (the means of five discs around a pixel, the calmer the heavier), strong warm
+    colours, and the weave of the canvas."""
+    r = .35 * radius
+    mean = blur(x, r)
+    unrest = (blur(x * x, r) - mean * mean).sum(1, keepdim=True).clamp(min=0).sqrt()
+    d = round(2 * r)
+    total = weights = 0
+    for dx, dy in ((d, 0), (-d, 0), (0, d), (0, -d), (0, 0)):
+        w = torch.exp(-60 * shifted(unrest, dx, dy))
+        total, weights = total + w * shifted(mean, dx, dy), weights + w
+    y = total / weights
     grey = luma(y)
-    return (grey + (y - grey) * 1.6).clamp(0, 1)
+    y = (grey + (y - grey) * 1.8) * colour(x, 1.04, .97, .85)
+    u, v = (torch.arange(n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2]))
+    across, along = torch.sin(math.pi * (u % 4 + .5) / 4).view(1, -1), torch.sin(math.pi * (v % 4 + .5) / 4).view(-1, 1)
+    over = ((u // 4).view(1, -1) + (v // 4).view(-1, 1)) % 2
+    weave = over * across + (1 - over) * along
+    return (y * (.72 + .28 * weave)).clamp(0, 1)
 
 
-FILTERS = {"lineart": lineart, "duotone": duotone, "poster": poster, "oil": oil}
+def mosaic(x, tile=16):
+    """Square tiles of one colour each, parted by dark joints."""
+    n, c, h, w = x.shape
+    y = F.interpolate(F.avg_pool2d(x, tile, ceil_mode=True, count_include_pad=False), scale_factor=tile)[:, :, :h, :w]
+    at = lambda size: (torch.arange(size, device=x.device) % tile >= 2).float()
+    tiles = (at(h).view(-1, 1) * at(w).view(1, -1)).view(1, 1, h, w)
+    grey = luma(y)
+    y = (grey + (y - grey) * 1.3).clamp(0, 1)
+    return y * (.15 + .85 * tiles)
+
+
+def halftone(x, pitch=16):
+    """Print with black dots on a grid turned by 45 degrees, `pitch` / sqrt(2) apart: the darker, the larger; white dots past half."""
+    y = blur(luma(x), 3)
+    at = lambda size: torch.cos(2 * math.pi / pitch * (torch.arange(size, device=x.device, dtype=x.dtype) + .5))
+    screen = .5 + .5 * at(x.shape[2]).view(-1, 1) * at(x.shape[3]).view(1, -1)         # 0 in the middles of dots, 1 between them
+    dots = torch.sigmoid((.98 * (1 - y).clamp(0, 1) - screen) * 16)
+    paper, tint = colour(x, .97, .96, .92), colour(x, .07, .07, .09)
+    return paper + (tint - paper) * dots
+
+
+FILTERS = {"lineart": lineart, "duotone": duotone, "poster": poster, "oil": oil, "mosaic": mosaic, "halftone": halftone}

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 import nano
 from fastwan import FastWan
-from vocabulary import rows
+from vocabulary import REVERSED, rows
 
 # latent sizes (w, h) a batch is cut to, with their share of the batches
 BUCKETS = [((8, 8), .22), ((12, 8), .18), ((8, 12), .07), ((12, 12), .18), ((16, 16), .10), ((18, 10), .12), ((24, 14), .07),
@@ -67,6 +67,8 @@ class Latents:
             # corners twice as often as chance: they carry the encoder's border
             y = int((torch.rand((), generator=g) * 1.6 - .3).clamp(0, 1) * sy + .5)
             x = int((torch.rand((), generator=g) * 1.6 - .3).clamp(0, 1) * sx + .5)
+            if len(z) > 1 and torch.rand((), generator=g) < .5:         # played backwards: frames are encoded one by one
+                z, words = z.flip(0), [REVERSED[i] for i in words]
             clips.append(z[:, :, y:y + h, x:x + w].float().permute(1, 0, 2, 3).expand(32, 8, h, w))
             ids.append(words)
         z = (torch.stack(clips) - self.mean.view(1, -1, 1, 1, 1)) / self.std.view(1, -1, 1, 1, 1)
@@ -120,7 +122,9 @@ def train(a):
     others = [p for p in both.parameters() if id(p) not in chosen]
     muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=a.lr, betas=(.9, .97), weight_decay=0)
     ema = {k: v.detach().clone() for k, v in both.state_dict().items()}
-    step, spent = 0, 0.0
+    step, spent = 0, 0.0                                 # seconds that count: see clock
+    # on a CPU the processor's own time, so that neither pauses nor other jobs shorten the training
+    clock = time.process_time if a.device == "cpu" else time.time
     checkpoint = f"{a.work}/pretrain.pt"
     if os.path.exists(checkpoint):
         s = torch.load(checkpoint, map_location=a.device)
@@ -141,7 +145,7 @@ def train(a):
         nano.save(a.out, {k[6:]: v for k, v in ema.items() if k.startswith("model.")}, ema["table.weight"], data.mean, data.std)
 
     shares = torch.tensor([s for _, s in BUCKETS])
-    losses, saved, refreshed, tick = [], time.time(), time.time(), time.time()
+    losses, saved, refreshed, tick = [], time.time(), time.time(), clock()
     while spent < a.minutes * 60:
         shared = torch.Generator().manual_seed(1000003 * a.seed + step)              # the same on all ranks
         own = torch.Generator().manual_seed((1000003 * a.seed + step) * 64 + a.rank + 1)
@@ -182,7 +186,7 @@ def train(a):
             now = both.state_dict()
             torch._foreach_lerp_(list(ema.values()), [now[k] for k in ema], 1 - keep)
         step += 1
-        spent, tick = spent + time.time() - tick, time.time()
+        spent, tick = spent + clock() - tick, clock()
         losses.append(value)
         if a.rank == 0 and (step % 50 == 0 or step in (1, 10)):
             line = json.dumps(dict(step=step, loss=round(sum(losses) / len(losses), 5), seconds=round(spent), lr=round(lr, 6),

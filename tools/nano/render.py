@@ -15,6 +15,12 @@ FRAMES = 8
 SIZES = [((256, 144), .22), ((144, 256), .03), ((192, 192), .12), ((192, 112), .10), ((160, 160), .10), ((128, 128), .12),
          ((96, 96), .10), ((96, 64), .08), ((64, 96), .04), ((64, 64), .09)]
 
+MOVES = ["pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out"]
+# share of clips that move, how far (in frame heights; log zoom), sizes.  `base` for the model, `style` for pairs of style adapters
+# (mostly stills, a frame costs an eighth), `camera` for camera adapters: constant speed, one of the six moves, no moving cut-outs
+RECIPES = {"base": dict(moving=.4, far=(.05, .45), sizes=SIZES), "style": dict(moving=.2, far=(.05, .3), sizes=SIZES),
+           "camera": dict(moving=1, far=(.14, .2), sizes=[((64, 64), .5), ((96, 64), .2), ((64, 96), .1), ((96, 96), .2)])}
+
 
 def pyramid(picture):
     """[C,H,W] -> the picture and its halvings down to 48 pixels"""
@@ -50,7 +56,8 @@ def sample(levels, x, y, step, padding):
 
 
 class Renderer:
-    def __init__(self, photo_folders, sprite_folder, seed):
+    def __init__(self, photo_folders, sprite_folder, seed, recipe="base"):
+        self.recipe, self.plain = RECIPES[recipe], recipe == "camera"
         self.photos = load_pictures(photo_folders, "RGB", PHOTO_TAGS)
         self.sprites = load_pictures([sprite_folder], "RGBA")
         self.seed = seed
@@ -62,9 +69,8 @@ class Renderer:
         dx = dy = z = r = zero
         tag = "static"
         if moving:
-            tag = rng.choice(["static", "handheld"] + 2 * ["pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out",
-                                                           "roll_cw", "roll_ccw"])
-            a = rng.uniform(.05, .45)
+            tag = rng.choice(MOVES if self.plain else ["static", "handheld"] + 2 * (MOVES + ["roll_cw", "roll_ccw"]))
+            a = rng.uniform(*self.recipe["far"])
             if tag == "handheld":
                 k = np.arange(n)
                 wave = lambda s: sum(rng.normal(0, s) * np.sin(rng.uniform(.2, 1.2) * k + rng.uniform(0, 6.3)) for _ in range(2))
@@ -82,11 +88,12 @@ class Renderer:
     def clip(self, index):
         """-> frames [F or 1,3,H,W] in [0,1], caption words"""
         rng = np.random.default_rng([self.seed, index])
-        width, height = SIZES[rng.choice(len(SIZES), p=[p for _, p in SIZES])][0]
-        moving = rng.random() < .4
+        sizes = self.recipe["sizes"]
+        width, height = sizes[rng.choice(len(sizes), p=[p for _, p in sizes])][0]
+        moving = rng.random() < self.recipe["moving"]
         n = FRAMES if moving else 1
         u = (np.arange(n) - (n - 1) / 2) / max(n - 1, 1)
-        if rng.random() < .3:                              # eased instead of constant speed
+        if rng.random() < (0 if self.plain else .3):       # eased instead of constant speed
             u = .5 * np.sin(np.pi * u)
         tag, offset, zoom, roll = self.camera(rng, u, moving)
         name = str(rng.choice(sorted(self.photos)))
@@ -113,6 +120,20 @@ class Renderer:
         return frames.clamp(0, 1), words
 
     @staticmethod
+    def shown(path, width, height, move, far=.15):
+        """One picture under one camera move: frames [F,3,H,W] in [0,1], for evaluation"""
+        levels = load_pictures([os.path.dirname(path)], "RGB", [os.path.splitext(os.path.basename(path))[0]]).popitem()[1]
+        ph, pw = levels[0].shape[1:]
+        scale = .7 * min(ph / height, pw / width)
+        sign = 1 if move in ("pan_left", "tilt_up", "zoom_in") else -1
+        u = (torch.arange(FRAMES) / (FRAMES - 1) - .5).view(-1, 1, 1) * far * sign
+        gy, gx = torch.meshgrid((torch.arange(height) + .5 - height / 2) / height, (torch.arange(width) + .5 - width / 2) / height,
+                                indexing="ij")
+        zoom = torch.exp(-u) if move.startswith("zoom") else torch.ones_like(u)
+        x, y = gx * zoom - (u if move.startswith("pan") else 0), gy * zoom - (u if move.startswith("tilt") else 0)
+        return sample(levels, pw / 2 + x * height * scale - .5, ph / 2 + y * height * scale - .5, scale, "reflection").clamp(0, 1)
+
+    @staticmethod
     def grade(rng, x):
         """mild exposure, contrast, saturation and white balance"""
         gain = torch.tensor(np.exp(rng.normal(0, .06, 3)), dtype=torch.float32).view(1, 3, 1, 1) * math.exp(rng.normal(0, .15))
@@ -128,7 +149,7 @@ class Renderer:
             levels = self.sprites[name]
             sh, sw = levels[0].shape[1:]
             size = rng.uniform(.25, .7) / max(sh, sw)      # frame heights per cut-out pixel
-            path = "still" if n == 1 else str(rng.choice(["still", "right", "left", "up", "down"]))
+            path = "still" if n == 1 or self.plain else str(rng.choice(["still", "right", "left", "up", "down"]))
             way = {"still": (0, 0), "right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}[path]
             far = rng.uniform(.1, .6)
             t = torch.linspace(-.5, .5, n).view(-1, 1, 1) if n > 1 else torch.zeros(1, 1, 1)

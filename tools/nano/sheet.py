@@ -56,15 +56,16 @@ def main():
         load_adapter(model, a.adapter)
     forward = FastWan(model)
     encode = lambda x: (coder.encode(x).permute(1, 0, 2, 3)[None] - m) / s
-    decode = lambda z: coder.decode((z * s + m)[0].permute(1, 0, 2, 3))
+    pick = lambda x: x[[i for i in a.shown if i < len(x)]]                    # only the frames shown are decoded
+    decode = lambda z: coder.decode(pick((z * s + m)[0].permute(1, 0, 2, 3)))
     blocks = []
-    strip = lambda x: torch.cat([x[i] for i in a.shown if i < len(x)], 2)
+    strip = lambda x: torch.cat(list(x), 2)
     for path in a.clips:
         x = read_clip(path, w, h, 8)
         z, noise = encode(x), torch.randn(1, 32, 8, h // 8, w // 8, generator=torch.Generator().manual_seed(a.seed))
         words = nano.encode_captions(table, [[]])
-        own = coder.decode(coder.encode(x))
-        shown, line = [x, own], {"clip": path.split("/")[-1], "strength": a.strength}
+        own = coder.decode(coder.encode(pick(x)))
+        shown, line = [pick(x), own], {"clip": path.split("/")[-1], "strength": a.strength}
         target = FILTERS[a.filter](x).clamp(0, 1) if a.filter else None
         distances = []
         for strength in ([0.0, 1.0] if a.adapter else [0.0]):
@@ -78,7 +79,7 @@ def main():
         if len(distances) == 2:
             line.update(off=round(distances[0], 3), on=round(distances[1], 3), smaller=f"{100 * (1 - distances[1] / distances[0]):.0f} %")
         if target is not None:
-            shown.append(target)
+            shown.append(pick(target))
         print(json.dumps(line), flush=True)
         blocks.append(torch.cat([strip(r) for r in shown], 1))
     for i, prompt in enumerate(a.prompts):
