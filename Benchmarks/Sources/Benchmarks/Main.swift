@@ -1,4 +1,5 @@
 import DiffusionLayers
+import Glibc
 import TensorCore
 
 /// `benchmarks [--only gemm|attention|convolution|norm|softmax|block|workload]… [--model M] [--repeat N] [--json]`
@@ -7,7 +8,16 @@ import TensorCore
     let description: String
   }
 
-  static func main() throws {
+  static func main() {
+    do {
+      try run()
+    } catch {
+      print("benchmarks: \(error)")
+      exit(1)
+    }
+  }
+
+  private static func run() throws {
     var (only, model, repeats, json): ([String], String, Int, Bool) = ([], "builtin:nano", 5, false)
     var (frames, width, height) = (0, 0, 0)
     var words = CommandLine.arguments.dropFirst()
