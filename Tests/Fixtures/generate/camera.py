@@ -4,7 +4,7 @@ import sys
 import torch
 from common import SEED, write
 
-sys.path.insert(0, os.environ.get("JUDGE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../../shared/judge")))
+sys.path.insert(0, os.environ["JUDGE"])
 import camera as C  # noqa: E402
 import scorers as S  # noqa: E402
 import world as W  # noqa: E402
