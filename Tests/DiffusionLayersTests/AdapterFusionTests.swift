@@ -55,6 +55,13 @@ import Testing
 
   private func change(_ a: Tensor, _ b: Tensor) -> Double { norm(a - b) / norm(b) }
 
+  @Test func normOfAnUpdate() {
+    let pair = LoRAPair(
+      down: Tensor([1, 2, 0, 1], shape: [2, 2]), up: Tensor([1, 1, 0, 2], shape: [2, 2]), scale: 1)
+    // up · down = [[1, 3], [0, 2]]
+    #expect(abs(LayerUpdate.Change.lowRank(pair).norm - 14.0.squareRoot()) < 1e-9)
+  }
+
   @Test func normsAndProductsFromGrams() throws {
     let folder = TemporaryFolder()
     let files = [try adapter(folder, "a", seed: 1), try adapter(folder, "b", seed: 2)]

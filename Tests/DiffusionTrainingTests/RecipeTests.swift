@@ -85,14 +85,10 @@ import Testing
   @Test func freshPairsChangeNothing() {
     var random = TorchRandom(seed: 1)
     let pair = AdapterFactors(module: "x", shape: [6, 16], rank: 3, random: &random)
-    #expect(pair.up.array().allSatisfy { $0 == 0 } && pair.norm == 0)
+    #expect(pair.up.array().allSatisfy { $0 == 0 })
     let values = pair.down.array()
     #expect(
       values.allSatisfy { abs($0) <= 0.25 } && (values.max() ?? 0) > 0.15 && (values.min() ?? 0) < -0.15)
-    let known = AdapterFactors(
-      module: "x", down: Tensor([1, 2, 0, 1], shape: [2, 2]), up: Tensor([1, 1, 0, 2], shape: [2, 2]))
-    // up · down = [[1, 3], [0, 2]]
-    #expect(abs(known.norm - 14.0.squareRoot()) < 1e-9)
   }
 
   @Test func plots() {

@@ -1,10 +1,10 @@
 import Synchronization
-public import TensorCore
+import TensorCore
 
 /// A base model with adapters beside it. The base's tensors are handed on unchanged and never merged, so
 /// building a model again with other adapters copies nothing.
-public struct AdaptedSource: WeightSource {
-  private let base: any WeightSource
+public struct AdaptedSource: WrappingSource {
+  public let base: any WeightSource
   private let updates: [String: [LayerUpdate]]
   private let files: [String]
   private let taken = TakenModules()
@@ -24,26 +24,6 @@ public struct AdaptedSource: WeightSource {
     AdapterFusion.fuse(&updates, roles: adapters.map { $0.role ?? "" }, stated: adapters.map(\.statedNorms))
     self.updates = updates
     files = adapters.map(\.report.file)
-  }
-
-  public var name: String { base.name }
-  public var names: [String] { base.names }
-  public func file(of tensor: String) -> String { base.file(of: tensor) }
-  public func contains(_ tensor: String) -> Bool { base.contains(tensor) }
-  public func shape(of tensor: String) -> [Int]? { base.shape(of: tensor) }
-
-  public func format(of tensor: String) -> DType { base.format(of: tensor) }
-
-  public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
-    try base.load(tensor, shape: shape)
-  }
-
-  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
-    try base.weight(tensor, shape: shape)
-  }
-
-  public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
-    try base.rows(tensor, shape: shape, in: range)
   }
 
   public func adapters(for module: String) -> [LayerUpdate] {

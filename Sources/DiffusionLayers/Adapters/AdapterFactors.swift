@@ -1,4 +1,3 @@
-import Glibc
 public import TensorCore
 
 /// The low-rank pair of one layer while it is trained: what a recipe starts from and what a file gets in the end.
@@ -23,23 +22,6 @@ public struct AdapterFactors: Sendable {
     self.init(
       module: module, down: random.uniform([rank, shape[1]], in: -bound...bound),
       up: Tensor.zeros([shape[0], rank]))
-  }
-
-  /// `‖up · down‖`, Frobenius, without the product: the trace of the two small Gram matrices' product.
-  public var norm: Double {
-    let rank = down.shape[0]
-    let (a, b) = (down.array(), up.array())
-    let (inputs, outputs) = (down.shape[1], up.shape[0])
-    var sum = 0.0
-    for i in 0..<rank {
-      for j in 0..<rank {
-        var (left, right) = (0.0, 0.0)
-        for row in 0..<outputs { left += Double(b[row * rank + i]) * Double(b[row * rank + j]) }
-        for column in 0..<inputs { right += Double(a[i * inputs + column]) * Double(a[j * inputs + column]) }
-        sum += left * right
-      }
-    }
-    return sqrt(max(0, sum))
   }
 }
 

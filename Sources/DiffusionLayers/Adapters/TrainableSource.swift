@@ -5,8 +5,8 @@ public import TensorCore
 ///
 /// Building a model from it copies no weight, so a trainer builds one for every step instead of changing tensors that
 /// others may hold.
-public struct TrainableSource: WeightSource {
-  private let base: any WeightSource
+public struct TrainableSource: WrappingSource {
+  public let base: any WeightSource
   private let updates: [String: LayerUpdate]
   private let taken = TakenModules()
   /// The pairs' tensors, recorded: A and B of the first module, then of the next.
@@ -31,24 +31,6 @@ public struct TrainableSource: WeightSource {
     }
     self.updates = updates
     self.leaves = leaves
-  }
-
-  public var name: String { base.name }
-  public var names: [String] { base.names }
-  public func file(of tensor: String) -> String { base.file(of: tensor) }
-  public func contains(_ tensor: String) -> Bool { base.contains(tensor) }
-  public func shape(of tensor: String) -> [Int]? { base.shape(of: tensor) }
-
-  public func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor {
-    try base.load(tensor, shape: shape)
-  }
-
-  public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
-    try base.weight(tensor, shape: shape)
-  }
-
-  public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
-    try base.rows(tensor, shape: shape, in: range)
   }
 
   public func adapters(for module: String) -> [LayerUpdate] {

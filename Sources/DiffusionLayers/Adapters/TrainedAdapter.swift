@@ -36,7 +36,7 @@ public struct TrainedAdapter: Sendable {
   private var normProfile: JSONValue {
     var profile = JSONObject()
     for pair in factors {
-      let norm = pair.norm * scale
+      let norm = scale * LayerUpdate.Change.lowRank(LoRAPair(down: pair.down, up: pair.up, scale: 1)).norm
       profile[pair.module] = norm > 0 ? .number(log(norm)) : .null
     }
     return .object(profile)

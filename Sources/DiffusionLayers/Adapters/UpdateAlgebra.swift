@@ -4,7 +4,7 @@ import TensorCore
 
 extension LayerUpdate.Change {
   /// The Frobenius norm of dW: `‖BA‖² = tr((BᵀB)(AAᵀ))`.
-  var norm: Double { max(0, inner(self)).squareRoot() }
+  package var norm: Double { max(0, inner(self)).squareRoot() }
 
   /// The Frobenius product of two changes of one layer.
   func inner(_ other: LayerUpdate.Change) -> Double {

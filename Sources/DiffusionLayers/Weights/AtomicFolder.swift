@@ -58,17 +58,7 @@ package struct AtomicFolder: ~Copyable {
 
   private static func remove(_ path: String, depth: Int) {
     guard depth > 0, unlink(path) != 0 else { return }
-    if let stream = opendir(path) {
-      var names: [String] = []
-      while let entry = readdir(stream) {
-        names.append(
-          withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-          })
-      }
-      closedir(stream)
-      for name in names where name != "." && name != ".." { remove("\(path)/\(name)", depth: depth - 1) }
-    }
+    for name in folderEntries(path) ?? [] { remove("\(path)/\(name)", depth: depth - 1) }
     rmdir(path)
   }
 }

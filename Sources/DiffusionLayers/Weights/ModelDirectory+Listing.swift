@@ -14,14 +14,9 @@ extension ModelDirectory {
   }
 
   private func list(_ folder: String, depth: Int) -> [String] {
-    guard depth > 0, let stream = opendir(location(of: folder)) else { return [] }
-    defer { closedir(stream) }
+    guard depth > 0, let names = folderEntries(location(of: folder)) else { return [] }
     var found: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name.hasPrefix(".") { continue }
+    for name in names where !name.hasPrefix(".") {
       // Followed, since caches of downloads keep links to the files.
       var status = stat()
       guard stat(location(of: "\(folder)/\(name)"), &status) == 0 else { continue }

@@ -40,16 +40,8 @@ public struct ModelDirectory: Sendable {
 
   /// Names of the folder's own files that end in `suffix`, sorted; none for a builtin model.
   public func files(endingWith suffix: String) -> [String] {
-    guard builtin == nil, let folder = opendir(path) else { return [] }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name.hasSuffix(suffix), !name.hasPrefix(".") { names.append(name) }
-    }
-    return names.sorted()
+    guard builtin == nil else { return [] }
+    return (folderEntries(path) ?? []).filter { $0.hasSuffix(suffix) && !$0.hasPrefix(".") }
   }
 
   /// Opens a file of the folder. Absolute names and names with `..` are refused.

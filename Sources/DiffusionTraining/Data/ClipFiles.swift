@@ -70,21 +70,14 @@ public struct ClipFiles: TrainingData {
   /// The files in the order of their names.
   private static func names(_ path: String) throws(TrainingError) -> [String] {
     if path.hasSuffix(".safetensors") { return [path] }
-    guard let folder = opendir(path) else {
+    guard let entries = folderEntries(path) else {
       throw .data(path: path, reason: "cannot be opened: \(String(cString: strerror(errno)))")
     }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name.hasSuffix(".safetensors"), !name.hasPrefix(".") { names.append("\(path)/\(name)") }
-    }
+    let names = entries.filter { $0.hasSuffix(".safetensors") && !$0.hasPrefix(".") }.map { "\(path)/\($0)" }
     guard !names.isEmpty else {
       throw .data(path: path, reason: "holds no clip; put .safetensors files with a tensor 'frames' there")
     }
-    return names.sorted()
+    return names
   }
 
   private static func read(_ path: String, frames wanted: Int) throws -> (Pixels, [JSONValue], Int) {

@@ -225,16 +225,7 @@ struct DatasetScan {
   private static func pictures(_ folder: String) -> [String] { list(folder).filter { $0.hasSuffix(".png") } }
 
   private static func list(_ folder: String) -> [String] {
-    guard let stream = opendir(folder) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if !name.hasPrefix(".") { names.append(name) }
-    }
-    return names.sorted()
+    (folderEntries(folder) ?? []).filter { !$0.hasPrefix(".") }
   }
 
   private static func json(_ file: String) throws -> JSONValue {

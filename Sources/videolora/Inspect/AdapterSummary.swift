@@ -30,27 +30,10 @@ struct AdapterSummary {
     layers = try file.layers.map { layer in
       Layer(
         component: layer.component, module: layer.module, rank: layer.rank, scale: layer.scale,
-        norm: Self.norm(try file.load(layer)))
+        norm: try file.load(layer).weight?.norm ?? 0)
     }
     match = try model.map { path in
       try file.match(against: try VideoModel.backbone(of: path), strict: false).report
-    }
-  }
-
-  /// The norm of a change of a weight; 0 where only the bias changes.
-  ///
-  /// ‖BA‖ without the product: its square is tr((BᵀB)(AAᵀ)), two matrices of rank by rank.
-  static func norm(_ update: LayerUpdate) -> Double {
-    switch update.weight {
-    case .lowRank(let pair):
-      let up = pair.up.permuted([1, 0]).contiguous()
-      let left = Tensor.linear(up, weight: up).array()  // BᵀB
-      let right = Tensor.linear(pair.down, weight: pair.down).array()  // AAᵀ
-      let square = zip(left, right).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-      return Double(pair.scale) * max(0, square).squareRoot()
-    case .full(let change):
-      return change.array().reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-    case nil: return 0
     }
   }
 

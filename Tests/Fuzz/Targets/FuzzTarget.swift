@@ -100,15 +100,7 @@ extension FuzzTarget {
   /// The committed corpus of a target, ordered by name.
   public static func seeds(of target: FuzzTarget) -> [[UInt8]] {
     let folder = "\(Repository.root)/Tests/Fuzz/corpus/\(target.name)"
-    guard let stream = opendir(folder) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if !name.hasPrefix(".") { names.append(name) }
-    }
-    return names.sorted().map { Repository.read("Tests/Fuzz/corpus/\(target.name)/\($0)") }
+    let names = (folderEntries(folder) ?? []).filter { !$0.hasPrefix(".") }
+    return names.map { Repository.read("Tests/Fuzz/corpus/\(target.name)/\($0)") }
   }
 }

@@ -35,17 +35,7 @@ enum Scratch {
   }
 
   private static func remove(_ path: String) {
-    if let stream = opendir(path) {
-      var names: [String] = []
-      while let entry = readdir(stream) {
-        names.append(
-          withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-          })
-      }
-      closedir(stream)
-      for name in names where name != "." && name != ".." { remove("\(path)/\(name)") }
-    }
+    for name in folderEntries(path) ?? [] { remove("\(path)/\(name)") }
     if unlink(path) != 0 { rmdir(path) }
   }
 }
