@@ -21,11 +21,13 @@ struct CaseReplayer {
     if name.hasPrefix("sched.") { return try scheduler(name, details) }
     if name.hasPrefix("forward") || name.hasPrefix("lora.") {
       let inputs = name.hasPrefix("lora.") ? "forward" : name
-      let (model, context) = try adapted(details)
-      let sample = try model(
-        try input(inputs, "latents"), timesteps: try timesteps(inputs), context: try input(inputs, "embeds"),
-        context)
-      return [("sample", sample)]
+      let (model, matches, context) = try adapted(details)
+      let latents = try input(inputs, "latents")
+      let times = try timesteps(inputs)
+      let sample = try model.predict(
+        latents, timesteps: times.count == 1 ? [Float](repeating: times[0], count: latents.shape[0]) : times,
+        context: try input(inputs, "embeds"), context)
+      return [("sample", sample)] + (name.hasPrefix("lora.") ? try adaptedText(matches, context) : [])
     }
     if name.hasPrefix("vae_") { return try autoencoder(name) }
     if name.hasPrefix("text.") { return try text(name, details) }
@@ -35,23 +37,25 @@ struct CaseReplayer {
   }
 
   /// The backbone with the case's adapters at their scales.
-  func adapted(_ details: JSONObject) throws -> (WanTransformer, RunContext) {
-    let backbone = try needed().backbone
+  func adapted(_ details: JSONObject) throws -> (any VideoBackbone, [LoRAMatch], RunContext) {
+    let (architecture, backbone) = try needed().backbone
+    let adaptable: any WeightSource =
+      if let clip = try? needed().clip() { JoinedSource([backbone, clip.source]) } else { backbone }
     var matches: [LoRAMatch] = []
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
       do {
-        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: backbone.source, strict: true))
+        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: adaptable, strict: true))
       } catch {
         throw SkippedCase(why: "\(error)")
       }
       strengths.append([Float(scale)])
     }
-    let source = AdaptedSource(backbone.source, adapters: matches)
-    let model = try WanTransformer(Weights(source), backbone.config)
+    let source = AdaptedSource(backbone, adapters: matches.map { $0.restricted(to: backbone) })
+    let model = try architecture.build(Weights(source))
     try source.checkApplied()
-    return (model, RunContext(strengths: strengths))
+    return (model, matches, RunContext(strengths: strengths))
   }
 
   /// The model, which cases of most kinds need.
