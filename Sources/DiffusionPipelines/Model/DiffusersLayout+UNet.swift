@@ -20,7 +20,7 @@ extension DiffusersLayout {
     case "UNet2DConditionModel":
       let motion = try motion()
       config = try motion.config(image: json, file: location)
-      found = ComponentFiles(weights, motion.weights, as: JoinedSource([try motion.source(), weights]))
+      found = ComponentFiles(weights, motion.weights, as: try JoinedSource([try motion.source(), weights]))
     case let name:
       throw PipelineError.unsupported(
         what: "the backbone \(name ?? "of '\(directory.path)'")",

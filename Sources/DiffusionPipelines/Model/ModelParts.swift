@@ -59,9 +59,10 @@ struct ModelParts {
   }
 
   /// The tensors that adapters may change.
-  var adaptable: any WeightSource {
-    guard case .clip(let files, _, _) = text else { return backbone.source }
-    return JoinedSource([backbone.source, files.source])
+  var adaptable: [LoRAComponent: any WeightSource] {
+    var parts: [LoRAComponent: any WeightSource] = [.denoiser: backbone.source]
+    if case .clip(let files, _, _) = text { parts[.textEncoder] = files.source }
+    return parts
   }
 
   /// Components that stay in memory, the backbone first.

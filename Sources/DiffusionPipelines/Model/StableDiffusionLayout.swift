@@ -75,7 +75,7 @@ struct StableDiffusionLayout {
     } else {
       config = try motion.config(UNetMotionConfig(inferredFrom: image))
     }
-    let source = JoinedSource([try motion.source(), image])
+    let source = try JoinedSource([try motion.source(), image])
     try config.check(against: source, file: file)
     return (.unet(config), ComponentFiles(checkpoint, motion.weights, as: source))
   }

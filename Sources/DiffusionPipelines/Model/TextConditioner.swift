@@ -33,12 +33,18 @@ struct TextConditioner: Sendable {
   /// Whether embeddings depend on the adapters' strengths.
   var isAdapted: Bool { if case .clip(let prompts) = encoder { prompts.isAdapted } else { false } }
 
-  /// The same with adapters beside the encoder's weights, where they change it.
+  /// The parts of a model that adapters may change, with the encoder where it is one of them.
+  func adaptable(_ parts: [LoRAComponent: any WeightSource]) -> [LoRAComponent: any WeightSource] {
+    guard case .clip(let prompts) = encoder else { return parts }
+    return parts.merging([.textEncoder: prompts.source]) { $1 }
+  }
+
+  /// The same with adapters beside the encoder's weights, all of them; an encoder that takes none stays as it is.
+  /// - Parameter matches: in the order of the run's strengths.
   func adapted(with matches: [LoRAMatch]) throws -> TextConditioner {
     guard case .clip(let prompts) = encoder else { return self }
-    let parts = matches.map { $0.restricted(to: prompts.source) }
-    if !prompts.isAdapted, parts.allSatisfy(\.updates.isEmpty) { return self }
-    return TextConditioner(model: model, encoder: .clip(try prompts.adapted(with: parts)), textDim: textDim)
+    if !prompts.isAdapted, matches.allSatisfy(\.updates.isEmpty) { return self }
+    return TextConditioner(model: model, encoder: .clip(try prompts.adapted(with: matches)), textDim: textDim)
   }
 
   /// Embeddings for a run's settings, or of a caption given as words in place of their prompt. Without guidance

@@ -46,7 +46,7 @@ public struct VideoModel: Sendable {
 
   /// The tensors that adapters of the model may change: those of the backbone and of a text encoder that is adapted
   /// with it.
-  public static func adaptableLayers(of path: String) throws -> any WeightSource {
+  public static func adaptableLayers(of path: String) throws -> [LoRAComponent: any WeightSource] {
     try ModelLoader(path).parts().adaptable
   }
 
@@ -55,10 +55,12 @@ public struct VideoModel: Sendable {
   /// - Throws: `LoRAError` or `WeightsError` naming file and tensor.
   public func adapted(with requests: [AdapterRequest]) throws -> VideoModel {
     var matches: [LoRAMatch] = []
+    var textMatches: [LoRAMatch] = []
     var reports: [AdapterReport] = []
     for request in requests {
       let file = try LoRAFile(path: request.path, alphaOverRank: request.alphaOverRank)
-      var match = try file.match(against: adaptable, strict: request.strict)
+      let found = try file.match(against: text.adaptable([.denoiser: backbone]), strict: request.strict)
+      guard var match = found[.denoiser] else { continue }
       if request.role != "auto" { match.role = request.role }
       reports.append(
         AdapterReport(
@@ -66,24 +68,18 @@ public struct VideoModel: Sendable {
           dialect: match.report.dialect.name, rank: match.report.rank,
           effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
           totalKeys: match.report.totalKeys, unmatched: match.report.unmatched,
-          trainedRange: match.control?.range))
+          notice: match.report.notice, trainedRange: match.control?.range))
       if let control = match.control { try check(control, file: request.path) }
       matches.append(match)
+      if let text = found[.textEncoder] { textMatches.append(text) }
     }
-    let source = AdaptedSource(backbone, adapters: matches.map { $0.restricted(to: backbone) })
+    let source = AdaptedSource(backbone, adapters: matches)
     let denoiser = try denoiser.rebuilt(from: Weights(source))
     try source.checkApplied()
     return VideoModel(
       info: info, adapters: reports, denoiser: denoiser, controls: matches.map(\.control),
-      codec: codec, text: try text.adapted(with: matches), scheduler: scheduler, coordinatePlanes: coordinatePlanes,
-      memoryBudget: memoryBudget,
-      backbone: backbone)
-  }
-
-  /// What adapters may change: the backbone, and a text encoder that is adapted with it.
-  private var adaptable: any WeightSource {
-    guard case .clip(let prompts) = text.encoder else { return backbone }
-    return JoinedSource([backbone, prompts.source])
+      codec: codec, text: try text.adapted(with: textMatches), scheduler: scheduler,
+      coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
   }
 
   /// Throws unless a strength token has the backbone's width and a bias for each of its blocks.

@@ -23,9 +23,8 @@ struct CaseReplayer {
       let inputs = name.hasPrefix("lora.") ? "forward" : name
       let (model, matches, context) = try adapted(details)
       let latents = try input(inputs, "latents")
-      let times = try timesteps(inputs)
       let sample = try model.predict(
-        latents, timesteps: times.count == 1 ? [Float](repeating: times[0], count: latents.shape[0]) : times,
+        latents, timesteps: try timesteps(inputs, count: latents.shape[0]),
         context: try input(inputs, "embeds"), context)
       return [("sample", sample)] + (name.hasPrefix("lora.") ? try adaptedText(matches, context) : [])
     }
@@ -36,26 +35,28 @@ struct CaseReplayer {
     throw SkippedCase(why: "cases of this kind are not supported yet")
   }
 
-  /// The backbone with the case's adapters at their scales.
+  /// The backbone with the case's adapters at their scales, and what they do to the text encoder.
   func adapted(_ details: JSONObject) throws -> (any VideoBackbone, [LoRAMatch], RunContext) {
     let (architecture, backbone) = try needed().backbone
-    let adaptable: any WeightSource =
-      if let clip = try? needed().clip() { JoinedSource([backbone, clip.source]) } else { backbone }
-    var matches: [LoRAMatch] = []
+    var parts: [LoRAComponent: any WeightSource] = [.denoiser: backbone]
+    if let clip = try? needed().clip() { parts[.textEncoder] = clip.source }
+    var (matches, textMatches): ([LoRAMatch], [LoRAMatch]) = ([], [])
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
       do {
-        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: adaptable, strict: true))
+        let found = try LoRAFile(path: "\(loras)/\(name)").match(against: parts, strict: true)
+        if let match = found[.denoiser] { matches.append(match) }
+        if let match = found[.textEncoder] { textMatches.append(match) }
       } catch {
         throw SkippedCase(why: "\(error)")
       }
       strengths.append([Float(scale)])
     }
-    let source = AdaptedSource(backbone, adapters: matches.map { $0.restricted(to: backbone) })
+    let source = AdaptedSource(backbone, adapters: matches)
     let model = try architecture.build(Weights(source))
     try source.checkApplied()
-    return (model, matches, RunContext(strengths: strengths))
+    return (model, textMatches, RunContext(strengths: strengths))
   }
 
   /// The model, which cases of most kinds need.
@@ -68,9 +69,15 @@ struct CaseReplayer {
     try file.load("\(name).in.\(tensor)")
   }
 
-  func timesteps(_ name: String) throws -> [Float] {
+  /// The timestep of each batch entry; a single one is for all.
+  func timesteps(_ name: String, count: Int) throws -> [Float] {
     let tensor = "\(name).in.timestep"
-    if file.entries[tensor]?.dtype == .int64 { return try file.integers(tensor).map(Float.init) }
-    return try file.load(tensor).array()
+    let values: [Float] =
+      if file.entries[tensor]?.dtype == .int64 {
+        try file.integers(tensor).map(Float.init)
+      } else {
+        try file.load(tensor).array()
+      }
+    return values.count == 1 ? [Float](repeating: values[0], count: count) : values
   }
 }

@@ -36,7 +36,7 @@ extension CaseReplayer {
   /// `text0` of a case with adapters: the first text case's hidden states with them, for encoders that adapters change.
   func adaptedText(_ matches: [LoRAMatch], _ run: RunContext) throws -> [(String, Tensor)] {
     guard let clip = try needed().clip(), file.entries["text.0.in.ids"] != nil else { return [] }
-    let adapted = try clip.adapted(with: matches.map { $0.restricted(to: clip.source) })
+    let adapted = try clip.adapted(with: matches)
     return [("text0", try hidden("text.0", adapted, run))]
   }
 }

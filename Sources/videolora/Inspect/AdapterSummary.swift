@@ -33,7 +33,7 @@ struct AdapterSummary {
         norm: try file.load(layer).weight?.norm ?? 0)
     }
     match = try model.map { path in
-      try file.match(against: try VideoModel.adaptableLayers(of: path), strict: false).report
+      try file.match(against: try VideoModel.adaptableLayers(of: path), strict: false)[.denoiser]?.report
     }
   }
 
