@@ -17,18 +17,18 @@ public struct Conditioning: Sendable {
 
 /// The last prompt that a loop prepared; it serves the later clips of a stream.
 final class PromptKeys: Sendable {
-  private let last = Mutex<WanPrompt?>(nil)
+  private let last = Mutex<(any BackbonePrompt)?>(nil)
 
   /// The prompt of `context` at the strengths of `run`; `context` must be the same in all calls.
   func callAsFunction(
-    _ transformer: WanTransformer, context: () -> Tensor, _ run: RunContext
-  ) throws(Cancelled) -> WanPrompt {
+    _ transformer: any VideoBackbone, context: () -> Tensor, _ run: RunContext
+  ) throws(Cancelled) -> any BackbonePrompt {
     let kept = last.withLock { $0 }
     let prompt =
       if let kept {
-        try transformer.updated(kept, run)
+        try transformer.updatePrompt(kept, run)
       } else {
-        try transformer.prepare(context: context(), run)
+        try transformer.preparePrompt(context(), run)
       }
     last.withLock { $0 = prompt }
     return prompt
@@ -37,7 +37,7 @@ final class PromptKeys: Sendable {
 
 /// The sampler's loop: predict, guide, step.
 struct DenoisingLoop {
-  let transformer: WanTransformer
+  let transformer: any VideoBackbone
   let coordinatePlanes: Bool
   let scheduler: any Scheduler
   /// Where the run enters the schedule.
@@ -85,14 +85,15 @@ struct DenoisingLoop {
 
   /// Classifier-free guidance with both prompts in one batch; a scale of 1 needs one prompt only.
   private func predict(
-    _ sample: Tensor, _ timestep: Float, _ prompt: WanPrompt, _ run: RunContext,
+    _ sample: Tensor, _ timestep: Float, _ prompt: any BackbonePrompt, _ run: RunContext,
     _ cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
     let input = coordinatePlanes ? CoordinatePlanes.appended(to: sample) : sample
     guard isGuided else {
-      return try transformer(input, timesteps: [timestep], prompt: prompt, run, cache: &cache)
+      return try transformer.predict(
+        input, timesteps: [timestep], prompt: prompt, run, cache: &cache)
     }
-    let both = try transformer(
+    let both = try transformer.predict(
       Tensor.concatenated([input, input], axis: 0), timesteps: [timestep, timestep], prompt: prompt, run,
       cache: &cache)
     let (positive, negative) = (both.narrow(0, from: 0, length: 1), both.narrow(0, from: 1, length: 1))

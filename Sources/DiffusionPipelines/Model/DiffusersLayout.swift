@@ -58,6 +58,35 @@ struct DiffusersLayout {
     return (config, ComponentFiles(weights))
   }
 
+  /// The UNet and the motion modules, nil where the index names no UNet.
+  func unet() throws -> (UNetMotionConfig, ComponentFiles)? {
+    guard let name = componentClass("unet") else { return nil }
+    let (json, file) = ("unet/config.json", directory.location(of: "unet/config.json"))
+    let config = JSONValue.object(try directory.json(json))
+    let image = try files("unet")
+    if name == "UNetMotionModel" {
+      let parsed = try UNetMotionConfig(merged: config, file: file)
+      try parsed.check(against: image, file: file)
+      return (parsed, ComponentFiles(image))
+    }
+    guard componentClass("motion_adapter") != nil else {
+      throw PipelineError.missingComponent(model: directory.path, component: "motion_adapter")
+    }
+    let (adapter, adapterFile) = (
+      "motion_adapter/config.json", directory.location(of: "motion_adapter/config.json")
+    )
+    let parsed = try UNetMotionConfig(
+      unet: config, file: file, motion: .object(try directory.json(adapter)), motionFile: adapterFile)
+    let motion = try files("motion_adapter")
+    guard let naming = MotionModuleNaming.detect(motion.names) else {
+      throw PipelineError.missingComponent(
+        model: directory.path, component: "motion modules ('\(motion.name)' holds none)")
+    }
+    let joined = try JoinedSource([image, try naming.renamed(motion)])
+    try parsed.check(against: joined, file: adapterFile)
+    return (parsed, ComponentFiles([image, motion], as: joined))
+  }
+
   func codec() throws -> ModelParts.CodecParts {
     let (json, file) = ("vae/config.json", directory.location(of: "vae/config.json"))
     switch componentClass("vae") {

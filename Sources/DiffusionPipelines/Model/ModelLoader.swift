@@ -88,9 +88,14 @@ struct ModelLoader {
   // MARK: - components
 
   /// The backbone alone, for replays of denoiser calls: nothing else of the model is looked at.
-  func loadBackbone() throws -> (WanConfig, ResidentSource) {
+  func loadBackbone() throws -> (any VideoBackbone, ResidentSource) {
+    if case .diffusers(let layout) = try layout(), let (config, files) = try layout.unet() {
+      let source = try backbone(files, options.precision.resolved(for: files.source), to: 1)
+      return (try UNetMotionModel(Weights(source), config), source)
+    }
     let (config, files) = try backboneFiles()
-    return (config, try backbone(files, options.precision.resolved(for: files.source), to: 1))
+    let source = try backbone(files, options.precision.resolved(for: files.source), to: 1)
+    return (try WanTransformer(Weights(source), config), source)
   }
 
   /// The backbone's files, opened and not read.

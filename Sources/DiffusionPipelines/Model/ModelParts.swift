@@ -13,6 +13,12 @@ struct ComponentFiles: Sendable {
     files = [file]
   }
 
+  /// - Parameter source: all of `files` under the names that the model asks for.
+  init(_ files: [SafetensorsSource], as source: any WeightSource) {
+    self.source = source
+    self.files = files
+  }
+
   /// Bytes that the tensors take in memory.
   var residentBytes: UInt64 { files.reduce(0) { $0 + $1.residentBytes } }
 

@@ -19,7 +19,8 @@ extension Precision {
       // f16 is no larger and more exact, where nothing multiplies bf16.
       return stored == .float16 && !ChipArithmetic.multipliesBFloat16 ? .float16 : .bfloat16
     case .int8:
-      return WanTransformer.toleratesInt8(tensor) && Weight.fitsInt8(shape) ? .int8 : stored
+      let isTolerated = WanTransformer.toleratesInt8(tensor) || UNetMotionModel.toleratesInt8(tensor)
+      return isTolerated && Weight.fitsInt8(shape) ? .int8 : stored
     }
   }
 }

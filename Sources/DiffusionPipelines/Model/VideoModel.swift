@@ -53,7 +53,7 @@ public struct VideoModel: Sendable {
           dialect: match.report.dialect.name, rank: match.report.rank,
           effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
           totalKeys: match.report.totalKeys, unmatched: match.report.unmatched,
-          trainedRange: match.control?.range))
+          notice: match.report.notice, trainedRange: match.control?.range))
       if let control = match.control { try check(control, file: request.path) }
       matches.append(match)
     }

@@ -22,9 +22,10 @@ struct CaseReplayer {
     if name.hasPrefix("forward") || name.hasPrefix("lora.") {
       let inputs = name.hasPrefix("lora.") ? "forward" : name
       let (model, context) = try adapted(details)
-      let sample = try model(
-        try input(inputs, "latents"), timesteps: try timesteps(inputs), context: try input(inputs, "embeds"),
-        context)
+      let latents = try input(inputs, "latents")
+      let sample = try model.predict(
+        latents, timesteps: try timesteps(inputs, count: latents.shape[0]),
+        context: try input(inputs, "embeds"), context)
       return [("sample", sample)]
     }
     if name.hasPrefix("vae_") { return try autoencoder(name) }
@@ -35,23 +36,31 @@ struct CaseReplayer {
   }
 
   /// The backbone with the case's adapters at their scales.
-  func adapted(_ details: JSONObject) throws -> (WanTransformer, RunContext) {
-    let backbone = try needed().backbone
+  func adapted(_ details: JSONObject) throws -> (any VideoBackbone, RunContext) {
+    let model = try needed()
     var matches: [LoRAMatch] = []
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
-      do {
-        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: backbone.source, strict: true))
-      } catch {
-        throw SkippedCase(why: "\(error)")
-      }
+      matches.append(try match(name))
       strengths.append([Float(scale)])
     }
-    let source = AdaptedSource(backbone.source, adapters: matches)
-    let model = try WanTransformer(Weights(source), backbone.config)
+    let source = AdaptedSource(model.source, adapters: matches)
+    let backbone = try model.backbone.rebuilt(from: Weights(source))
     try source.checkApplied()
-    return (model, RunContext(strengths: strengths))
+    return (backbone, RunContext(strengths: strengths))
+  }
+
+  /// The part of an adapter file that is for the backbone; what it has for text encoders is no matter here.
+  private func match(_ name: String) throws -> LoRAMatch {
+    let model = try needed()
+    do {
+      let file = try LoRAFile(path: "\(loras)/\(name)")
+      let hasText = file.layers.contains { $0.component == .textEncoder }
+      return try file.match(against: model.source, strict: !hasText)
+    } catch {
+      throw SkippedCase(why: "\(error)")
+    }
   }
 
   /// The model, which cases of most kinds need.
@@ -64,9 +73,15 @@ struct CaseReplayer {
     try file.load("\(name).in.\(tensor)")
   }
 
-  func timesteps(_ name: String) throws -> [Float] {
+  /// The timestep of each batch entry; a single one is for all.
+  func timesteps(_ name: String, count: Int) throws -> [Float] {
     let tensor = "\(name).in.timestep"
-    if file.entries[tensor]?.dtype == .int64 { return try file.integers(tensor).map(Float.init) }
-    return try file.load(tensor).array()
+    let values: [Float] =
+      if file.entries[tensor]?.dtype == .int64 {
+        try file.integers(tensor).map(Float.init)
+      } else {
+        try file.load(tensor).array()
+      }
+    return values.count == 1 ? [Float](repeating: values[0], count: count) : values
   }
 }

@@ -5,7 +5,9 @@ import TensorCore
 /// The components of a model that cases run one by one. A component that is missing or cannot be loaded leaves
 /// out the cases that need it.
 struct ReplayModel {
-  let backbone: (config: WanConfig, source: ResidentSource)
+  let backbone: any VideoBackbone
+  /// The backbone's weights.
+  let source: ResidentSource
   /// The scheduler of the model; cases say what they change.
   let scheduler: ModelScheduler
   private let codec: Result<LatentCodec, any Error>
@@ -14,8 +16,7 @@ struct ReplayModel {
   /// - Throws: what loading the backbone throws.
   init(_ path: String, _ precision: Precision) throws {
     let loader = ModelLoader(path, options: LoadOptions(precision: precision == .auto ? .f32 : precision))
-    let (config, source) = try loader.loadBackbone()
-    backbone = (config, source)
+    (backbone, source) = try loader.loadBackbone()
     scheduler = try loader.scheduler()
     codec = Result { try loader.loadCodec() }
     text = Result { try loader.textParts() }
