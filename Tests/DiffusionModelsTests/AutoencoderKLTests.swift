@@ -11,7 +11,7 @@ import Testing
   let golden: SafetensorsFile
 
   init() throws {
-    let directory = try ModelDirectory(Fixture.path("animatediff_tiny"))
+    let directory = try ModelDirectory(Fixture.path("animatediff"))
     source = try SafetensorsSource(directory, component: "vae")
     config = try directory.json("vae/config.json")
     golden = try Fixture.safetensors("animatediff_golden")

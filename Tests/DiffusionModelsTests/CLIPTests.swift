@@ -11,7 +11,7 @@ import Testing
   private let cases: JSONObject
 
   init() throws {
-    directory = try ModelDirectory(Fixture.path("animatediff_tiny"))
+    directory = try ModelDirectory(Fixture.path("animatediff"))
     golden = try Fixture.safetensors("animatediff_golden")
     cases = try Self.json("animatediff_golden.json").object ?? JSONObject()
   }

@@ -45,7 +45,10 @@ struct CaseReplayer {
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
       do {
-        let found = try LoRAFile(path: "\(loras)/\(name)").match(against: parts, strict: true)
+        let file = try LoRAFile(path: "\(loras)/\(name)")
+        // What it has for a text encoder that is not there is no matter here.
+        let hasText = file.layers.contains { $0.component == .textEncoder }
+        let found = try file.match(against: parts, strict: !hasText || parts[.textEncoder] != nil)
         if let match = found[.denoiser] { matches.append(match) }
         if let match = found[.textEncoder] { textMatches.append(match) }
       } catch {

@@ -17,6 +17,25 @@ extension Tensor {
     return result
   }
 
+  /// Pictures `[N, H, W, C]` at another size by repeating pixels: pixel `i` of `n` is pixel `⌊i * m / n⌋` of the `m` there
+  /// are (torch's `nearest`).
+  public func resizedNearest(height: Int, width: Int) -> Tensor {
+    if height == 2 * shape[1], width == 2 * shape[2] { return upsampledNearest() }
+    requireNoTape("resizedNearest")
+    let (pictures, rows, columns, channels) = (shape[0], shape[1], shape[2], shape[3])
+    let source = contiguous()
+    let result = Tensor(uninitialized: [pictures, height, width, channels])
+    parallelFor(pictures * height) { line in
+      let row = line / height * rows + line % height * rows / height
+      for column in 0..<width {
+        (result.base + (line * width + column) * channels).update(
+          from: source.base + (row * columns + column * columns / width) * channels, count: channels)
+      }
+    }
+    keepAlive(source)
+    return result
+  }
+
   /// Extends pictures `[N, H, W, C]` downwards and to the right by repeating the last row and column.
   public func paddedByEdge(height: Int, width: Int) -> Tensor {
     requireNoTape("paddedByEdge")

@@ -1,6 +1,6 @@
 """A small random AnimateDiff model in diffusers' layout (weights in bf16), with expected outputs of diffusers and transformers.
 
-animatediff_tiny/: UNet, motion adapter, autoencoder, CLIP text encoder with a byte-pair tokenizer, DDIM.
+animatediff/: UNet, motion adapter, autoencoder, CLIP text encoder with a byte-pair tokenizer, DDIM.
 animatediff_golden.safetensors + .json: `text.<i>`, `vae_encode`, `vae_decode`, `t2v.<scheduler>`, `v2v.<scheduler>.<i>` in the layout
 that `videolora replay` reads, and `tiled.in.latents`, `tiled.out.frames`, `tiled.out.mean` (the frames encoded again) with tiles of 32 pixels at a stride of 24.
 autoencoder_kl_names.json: each tensor's name in Stable Diffusion's own checkpoints, checked against diffusers' conversion of such files.
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 g = generator(70)
 randn = lambda *s: torch.randn(*s, generator=g)
-MODEL = os.path.join(ROOT, "animatediff_tiny")
+MODEL = os.path.join(ROOT, "animatediff")
 START, END = "<|startoftext|>", "<|endoftext|>"
 PROMPTS = ["a red fox walks over snow, film grain", "Two cats DON'T sleep: it's (masterpiece:1.2)!", "café señor über 42  frames <|endoftext|> 漢字 🙂 ½ ﬁne",
            "slow pan " * 60]
@@ -93,9 +93,9 @@ words = "a red fox walks over snow film grain two cats don t sleep it s masterpi
 merges = learn(words * 2, 40)
 vocab = vocabulary(merges)
 special = dict(bos_token=START, eos_token=END, unk_token=END, pad_token=END)
-dump("animatediff_tiny/tokenizer/vocab.json", {t: i for i, t in enumerate(vocab)})
-write_text("animatediff_tiny/tokenizer/merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
-dump("animatediff_tiny/tokenizer/tokenizer_config.json", dict(tokenizer_class="CLIPTokenizer", model_max_length=77, **special), indent=1)
+dump("animatediff/tokenizer/vocab.json", {t: i for i, t in enumerate(vocab)})
+write_text("animatediff/tokenizer/merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+dump("animatediff/tokenizer/tokenizer_config.json", dict(tokenizer_class="CLIPTokenizer", model_max_length=77, **special), indent=1)
 tokenizer = CLIPTokenizer.from_pretrained(os.path.join(MODEL, "tokenizer"))
 
 text_encoder = fill(CLIPTextModel(CLIPTextConfig(
@@ -113,7 +113,7 @@ motion = fill(MotionAdapter(
 scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False, steps_offset=1, set_alpha_to_one=False,
                           timestep_spacing="linspace")
 scheduler.save_config(os.path.join(MODEL, "scheduler"))
-dump("animatediff_tiny/model_index.json", dict(
+dump("animatediff/model_index.json", dict(
     _class_name="AnimateDiffPipeline", vae=["diffusers", "AutoencoderKL"], text_encoder=["transformers", "CLIPTextModel"],
     tokenizer=["transformers", "CLIPTokenizer"], unet=["diffusers", "UNet2DConditionModel"], motion_adapter=["diffusers", "MotionAdapter"],
     scheduler=["diffusers", "DDIMScheduler"]), indent=1)

@@ -1,0 +1,172 @@
+import TensorCore
+import TestSupport
+import Testing
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// Operations of networks over pictures against naive twins in double precision, at every level of this CPU.
+@Suite(.serialized) struct PictureOperationTests {
+  private func atEveryLevel(_ body: (SIMDLevel) throws -> Void) rethrows {
+    let best = SIMDLevel.current
+    defer { SIMDLevel.limit(best) }
+    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
+      SIMDLevel.limit(level)
+      try body(level)
+    }
+  }
+
+  private func random(_ shape: [Int], _ seed: UInt64) -> Tensor {
+    var random = TorchRandom(seed: seed)
+    return random.randn(shape)
+  }
+
+  /// Group norm of `[N, H, W, C]` with an offset for every `N / M` pictures.
+  private func naive(
+    _ x: Tensor, _ groups: Int, _ weight: Tensor, _ bias: Tensor, eps: Double, silu: Bool, _ offset: Tensor?
+  ) -> Tensor {
+    let (pictures, pixels, channels) = (x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
+    let (w, b, shift) = (weight.array(), bias.array(), offset?.array())
+    var values = x.array().map(Double.init)
+    let perRow = pictures / (offset?.shape[0] ?? 1)
+    for index in values.indices {
+      values[index] +=
+        shift.map { Double($0[index / (pixels * channels) / perRow * channels + index % channels]) } ?? 0
+    }
+    let size = channels / groups
+    var result = [Float](repeating: 0, count: values.count)
+    for picture in 0..<pictures {
+      for group in 0..<groups {
+        let places = (0..<pixels).flatMap { pixel in
+          (0..<size).map { (picture * pixels + pixel) * channels + group * size + $0 }
+        }
+        let mean = places.reduce(0) { $0 + values[$1] } / Double(places.count)
+        let variance = places.reduce(0) { $0 + pow(values[$1] - mean, 2) } / Double(places.count)
+        for place in places {
+          let y =
+            (values[place] - mean) / (variance + eps).squareRoot() * Double(w[place % channels])
+            + Double(b[place % channels])
+          result[place] = Float(silu ? y / (1 + exp(-y)) : y)
+        }
+      }
+    }
+    return Tensor(result, shape: x.shape)
+  }
+
+  @Test(arguments: [
+    ([1, 1, 1, 2], 1), ([2, 3, 5, 8], 4), ([3, 4, 4, 48], 8), ([2, 30, 41, 40], 4), ([4, 2, 3, 320], 32),
+  ])
+  func groupNorm(shape: [Int], groups: Int) {
+    let (x, channels) = (random(shape, 1) + 3, shape[3])
+    let (weight, bias) = (random([channels], 2) + 1, random([channels], 3))
+    for rows in [0, 1, shape[0]] {
+      let offset: Tensor? = rows == 0 ? nil : random([rows, channels], 4)
+      for activation in [Activation.identity, .silu] {
+        let expected = naive(x, groups, weight, bias, eps: 1e-5, silu: activation == .silu, offset)
+        atEveryLevel { level in
+          let found = Tensor.groupNorm(
+            x, groups: groups, weight: weight, bias: bias, eps: 1e-5, activation: activation, adding: offset)
+          let difference = Difference(found, expected)
+          #expect(difference.relative <= Tolerance.operation, "\(level) \(rows) \(difference)")
+        }
+      }
+    }
+  }
+
+  /// A large mean does not drown the variance.
+  @Test func groupNormFarFromZero() {
+    let x = random([1, 20, 20, 32], 5) * 0.01 + 100
+    let (weight, bias) = (Tensor(repeating: 1, shape: [32]), Tensor.zeros([32]))
+    let found = Tensor.groupNorm(x, groups: 4, weight: weight, bias: bias, eps: 1e-5)
+    let expected = naive(x, 4, weight, bias, eps: 1e-5, silu: false, nil)
+    // What is left is the rounding of the mean itself, 4e-6 of 0.01.
+    #expect(Difference(found, expected).relative <= 2e-4)
+  }
+
+  @Test func geglu() {
+    let rows = 5
+    for width in [1, 7, 16, 19, 64] {
+      let x = random([rows, 2 * width], 6) * 3
+      let values = x.array().map(Double.init)
+      let expected = (0..<rows * width).map { index in
+        let at = index / width * 2 * width + index % width
+        let gate = values[at + width]
+        return Float(values[at] * gate * 0.5 * erfc(-gate / 2.0.squareRoot()))
+      }
+      atEveryLevel { level in
+        let difference = Difference(x.geglu(), Tensor(expected, shape: [rows, width]))
+        #expect(difference.relative <= Tolerance.operation, "\(level) \(difference)")
+      }
+    }
+    // Far out the gate is open or shut.
+    let far: [Float] = [1, 1, 1, 1, 40, -40, 9, -9]
+    let gated = Tensor(far, shape: [1, 8]).geglu().array()
+    #expect(gated[0] == 40 && abs(gated[1]) < 1e-30 && abs(gated[2] - 9) < 1e-6 && abs(gated[3]) < 1e-15)
+  }
+
+  @Test(arguments: [[1, 1, 1, 1, 4], [2, 5, 3, 2, 8], [1, 16, 9, 8, 5], [2, 33, 2, 1, 40]])
+  func frameAttention(shape: [Int]) {
+    let (q, k, v) = (random(shape, 7), random(shape, 8), random(shape, 9))
+    let byPlace = { (x: Tensor) in
+      x.permuted([0, 2, 1, 3, 4]).reshaped([shape[0] * shape[2], shape[1], shape[3], shape[4]])
+    }
+    let expected = Tensor.attention(byPlace(q), byPlace(k), byPlace(v))
+      .reshaped([shape[0], shape[2], shape[1], shape[3], shape[4]]).permuted([0, 2, 1, 3, 4]).contiguous()
+    #expect(Tensor.frameAttention(q, k, v).array() == expected.array())
+  }
+
+  @Test func layerNormWithPositions() {
+    let (x, weight, rows) = (random([2, 3, 4, 21], 10), random([21], 11), random([3, 21], 12))
+    let expected = Tensor.layerNorm(x, weight: weight, eps: 1e-5) + rows.reshaped([1, 3, 1, 21])
+    let found = Tensor.layerNorm(x, weight: weight, biases: rows, eps: 1e-5)
+    #expect(Difference(found, expected).relative <= Tolerance.operation)
+  }
+
+  @Test func resizedNearest() {
+    let x = random([2, 3, 4, 2], 13)
+    let values = x.array()
+    for (height, width) in [(6, 8), (5, 7), (3, 4), (1, 9)] {
+      let found = x.resizedNearest(height: height, width: width)
+      #expect(found.shape == [2, height, width, 2])
+      let expected = (0..<2).flatMap { picture in
+        (0..<height).flatMap { row in
+          (0..<width).flatMap { column in
+            (0..<2).map { values[((picture * 3 + row * 3 / height) * 4 + column * 4 / width) * 2 + $0] }
+          }
+        }
+      }
+      #expect(found.array() == expected)
+    }
+  }
+
+  @Test func concatenatedChannels() {
+    let (a, b) = (random([3, 50, 40, 24], 14), random([3, 50, 40, 5], 15))
+    let joined = Tensor.concatenated([a, b], axis: 3)
+    #expect(joined.narrow(3, from: 0, length: 24).array() == a.array())
+    #expect(joined.narrow(3, from: 24, length: 5).array() == b.array())
+  }
+
+  /// Pictures of one batch have the bytes that they have alone, wherever the work is cut.
+  @Test func convolutionOfManySmallPictures() {
+    for (inputs, outputs, size) in [(16, 48, 4), (24, 16, 6), (40, 80, 8)] {
+      let kernel = ConvolutionKernel(
+        weight: random([outputs, inputs, 3, 3], 16), bias: random([outputs], 17))
+      let (x, skip) = (random([9, size, size, inputs], 18), random([9, size, size, outputs], 19))
+      let batch = Tensor.convolution(x, kernel: kernel, padding: 1, adding: skip)
+      for picture in 0..<9 {
+        let alone = Tensor.convolution(
+          x.narrow(0, from: picture, length: 1), kernel: kernel, padding: 1,
+          adding: skip.narrow(0, from: picture, length: 1))
+        #expect(batch.narrow(0, from: picture, length: 1).array() == alone.array())
+      }
+    }
+  }
+
+  @Test func unpackedFilters() {
+    for (shape, stride) in [([16, 16, 3, 3], 1), ([5, 7, 3, 3], 2), ([6, 4, 2, 3], 1)] {
+      let weight = random(shape, 20)
+      #expect(ConvolutionKernel(weight: weight, bias: nil, stride: stride).weight().array() == weight.array())
+    }
+  }
+}
