@@ -113,8 +113,10 @@ struct ClipSampler {
         (try config.scheduler(steps: steps), 0)
       }
     return DenoisingLoop(
-      denoiser: model.denoiser, windows: model.contextWindows, coordinatePlanes: model.coordinatePlanes, scheduler: scheduler,
-      firstStep: firstStep, conditioning: text.conditioning, guidanceScale: guidanceScale, promptKeys: text.keys)
+      denoiser: model.denoiser, windows: model.contextWindows, coordinatePlanes: model.coordinatePlanes,
+      scheduler: scheduler,
+      firstStep: firstStep, conditioning: text.conditioning, guidanceScale: guidanceScale,
+      promptKeys: text.keys)
   }
 
   /// All steps of one clip, with progress after each; nine tenths of the work count as done then, the rest is

@@ -37,7 +37,8 @@ public struct LoadOptions: Sendable, Hashable {
   public var motionModule: String?
 
   public init(
-    precision: Precision = .auto, memoryBudget: UInt64 = 0, checkFinite: Bool = true, motionModule: String? = nil
+    precision: Precision = .auto, memoryBudget: UInt64 = 0, checkFinite: Bool = true,
+    motionModule: String? = nil
   ) {
     self.motionModule = motionModule
     self.precision = precision

@@ -33,7 +33,8 @@ enum VideoToVideo {
       // The encoder's own draws have nothing to do with the starting noise.
       let draws =
         model.codec.drawsLatents
-        ? StreamNoise(seed: noise.seed ^ 0x2545_f491_4f6c_dd1d).frames(keys, shape: shape, sharedVariance: 0) : nil
+        ? StreamNoise(seed: noise.seed ^ 0x2545_f491_4f6c_dd1d).frames(keys, shape: shape, sharedVariance: 0)
+        : nil
       let clean = try model.codec.encode(
         frames, height: padHeight, width: padWidth, budget: budget, draws: draws, run)
       latents = loop.scheduler.addNoise(clean, noise: latents, at: loop.firstStep)

@@ -71,8 +71,14 @@ import Testing
     let latents = random.randn([3, height / 8, width / 8, 4])
     // Results stay: three frames of them are no part of the working set.
     for (name, bound, results, body) in [
-      ("encode", predicted.encode, 3 * 20 * 16 * 16, { _ = try model.encode(video.narrow(0, from: 0, length: $0), .plain) }),
-      ("decode", predicted.decode, 2 * 3 * height * width * 3, { _ = try model.decode(latents.narrow(0, from: 0, length: $0), .plain) }),
+      (
+        "encode", predicted.encode, 3 * 20 * 16 * 16,
+        { _ = try model.encode(video.narrow(0, from: 0, length: $0), .plain) }
+      ),
+      (
+        "decode", predicted.decode, 2 * 3 * height * width * 3,
+        { _ = try model.decode(latents.narrow(0, from: 0, length: $0), .plain) }
+      ),
     ] as [(String, Int, Int, (Int) throws -> Void)] {
       try body(1)
       var peaks: [Int] = []
@@ -133,7 +139,9 @@ import Testing
     var tensors: [String: Tensor] = [:]
     for name in source.names {
       var old = name
-      for (new, older) in [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")] {
+      for (new, older) in [
+        (".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn."),
+      ] {
         old = old.split(separator: new, omittingEmptySubsequences: false).joined(separator: older)
       }
       tensors[old] = try source.load(name, shape: source.shape(of: name) ?? [])
@@ -173,7 +181,8 @@ import Testing
     ("block_out_channels", .array([.integer(3)])), ("latent_channels", .integer(0)),
     ("act_fn", .string("relu")), ("in_channels", .integer(4)), ("scaling_factor", .integer(0)),
     ("scaling_factor", .string("x")), ("norm_num_groups", .integer(3)),
-    ("down_block_types", .array([.string("AttnDownEncoderBlock2D")])), ("latents_mean", .array([.integer(0)])),
+    ("down_block_types", .array([.string("AttnDownEncoderBlock2D")])),
+    ("latents_mean", .array([.integer(0)])),
     ("layers_per_block", .integer(1 << 40)),
   ]) func impossibleConfigurationsAreRefused(_ key: String, _ value: JSONValue) throws {
     var changed = config

@@ -100,7 +100,9 @@ import Testing
   /// What a user pastes must neither trap nor take long.
   @Test func hugePromptsAreCut() throws {
     let tokenizer = try CLIPTokenizer.clipL()
-    for text in [String(repeating: "ab", count: 500_000), String(repeating: "a ", count: 500_000), "\u{301}\u{0}"] {
+    for text in [
+      String(repeating: "ab", count: 500_000), String(repeating: "a ", count: 500_000), "\u{301}\u{0}",
+    ] {
       let ids = tokenizer.encode(text)
       #expect(ids.count == 77 && ids[0] == tokenizer.startOfText && ids[76] == tokenizer.endOfText)
     }
@@ -134,7 +136,8 @@ import Testing
     let found = try #require(CLIPKeyNaming.prefix(base))
     var tensors: [String: Tensor] = [:]
     for name in base.names {
-      tensors[prefix + name.dropFirst(found.utf8.count)] = try base.load(name, shape: base.shape(of: name) ?? [])
+      tensors[prefix + name.dropFirst(found.utf8.count)] = try base.load(
+        name, shape: base.shape(of: name) ?? [])
     }
     tensors[prefix + "embeddings.position_ids"] = Tensor.zeros([1, 77])
     let renamed = try CLIPKeyNaming.renamed(ResidentSource(name: "x", tensors: tensors))
@@ -158,7 +161,8 @@ import Testing
     #expect(error?.description.contains("CLIP") == true)
     var json = try directory.json("text_encoder/config.json")
     for (key, value) in [
-      ("hidden_act", JSONValue.string("gelu")), ("model_type", .string("t5")), ("num_attention_heads", .integer(3)),
+      ("hidden_act", JSONValue.string("gelu")), ("model_type", .string("t5")),
+      ("num_attention_heads", .integer(3)),
       ("hidden_size", .integer(0)), ("layer_norm_eps", .integer(0)), ("max_position_embeddings", .integer(1)),
       ("num_hidden_layers", .integer(-1)),
     ] {

@@ -23,7 +23,9 @@ import Testing
 
   @Test func bordersMoveFromStepToStep() {
     let windows = ContextWindows(length: 16, overlap: 4)
-    let borders = { (step: Int) in Set(windows.ranges(frames: 100, step: step).dropFirst().dropLast().map(\.lowerBound)) }
+    let borders = { (step: Int) in
+      Set(windows.ranges(frames: 100, step: step).dropFirst().dropLast().map(\.lowerBound))
+    }
     #expect(borders(0).isDisjoint(with: borders(1)))
     #expect(borders(0) == borders(2))
   }

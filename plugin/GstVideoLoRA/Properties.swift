@@ -56,7 +56,8 @@ private let sharedProperties: [Property<Settings>] = [
       + "a builtin model"),
   .string(
     "motion-module", \.motionModule, default: nil, .ready, "Motion module",
-    "AnimateDiff motion module (.safetensors file or motion_adapter folder) for a Stable Diffusion 1.5 model without one"),
+    "AnimateDiff motion module (.safetensors file or motion_adapter folder) for a Stable Diffusion 1.5 model without one"
+  ),
   .string(
     "prompt", \.prompt, default: "", .playing, "Prompt", "What to draw; takes effect at the next clip"),
   .string(

@@ -11,7 +11,8 @@ public enum AutoencoderKLNaming {
   /// What stands before the names of an autoencoder in the original naming, nil where there is none.
   public static func originalPrefix(_ source: any WeightSource) -> String? {
     prefixes.first {
-      source.contains("\($0)decoder.mid.block_1.conv1.weight") && source.contains("\($0)encoder.conv_in.weight")
+      source.contains("\($0)decoder.mid.block_1.conv1.weight")
+        && source.contains("\($0)encoder.conv_in.weight")
     }
   }
 

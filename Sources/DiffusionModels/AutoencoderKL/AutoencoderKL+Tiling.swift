@@ -25,7 +25,8 @@ extension AutoencoderKL {
   }
 
   /// Decodes latents `[F, h, w, C]`, not normalised, in tiles.
-  public func decode(_ latents: Tensor, tiling: PictureTiling, _ run: RunContext) throws(Cancelled) -> Tensor {
+  public func decode(_ latents: Tensor, tiling: PictureTiling, _ run: RunContext) throws(Cancelled) -> Tensor
+  {
     let latent = tiling.latent(ratio: spatialRatio)
     return try PictureTiling.tiled(latents, source: latent, target: tiling) { tile throws(Cancelled) in
       try decode(tile, run)

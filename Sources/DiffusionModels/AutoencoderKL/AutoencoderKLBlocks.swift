@@ -23,7 +23,8 @@ struct KLConvolution: Sendable {
       bias: try weights.tensor("bias", shape: [outputs]), stride: stride)
   }
 
-  func callAsFunction(_ x: Tensor, adding skip: Tensor? = nil, _ run: RunContext) throws(Cancelled) -> Tensor {
+  func callAsFunction(_ x: Tensor, adding skip: Tensor? = nil, _ run: RunContext) throws(Cancelled) -> Tensor
+  {
     let result = Tensor.convolution(
       x, kernel: kernel, stride: stride, padding: padding, adding: skip, cancellation: run.cancellation)
     try run.checkpoint()

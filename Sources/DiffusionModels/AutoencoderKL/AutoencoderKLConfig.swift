@@ -78,7 +78,8 @@ public struct AutoencoderKLConfig: Sendable, Equatable {
       return shape[0]
     }
     var channels: [Int] = []
-    while channels.count < 7, source.contains("encoder.down_blocks.\(channels.count).resnets.0.conv1.weight") {
+    while channels.count < 7, source.contains("encoder.down_blocks.\(channels.count).resnets.0.conv1.weight")
+    {
       channels.append(try outputs("encoder.down_blocks.\(channels.count).resnets.0.conv1.weight"))
     }
     var layers = 1

@@ -67,7 +67,8 @@ struct WanResidualBlock: Sendable {
     conv1 = try WanCausalConv3d(weights["conv1"], inputs, outputs, &slots)
     norm2 = try WanRMSNorm(weights["norm2"], outputs)
     conv2 = try WanCausalConv3d(weights["conv2"], outputs, outputs, &slots)
-    shortcut = inputs == outputs ? nil : try PointwiseConvolution(weights["conv_shortcut"], inputs, outputs, axes: 3)
+    shortcut =
+      inputs == outputs ? nil : try PointwiseConvolution(weights["conv_shortcut"], inputs, outputs, axes: 3)
   }
 
   func callAsFunction(

@@ -38,12 +38,14 @@ public struct CLIPTextConfig: Sendable, Equatable {
     layerNormEps = Float(try config.number("layer_norm_eps", default: 1e-5))
     guard layerNormEps > 0 else { throw config.invalid("layer_norm_eps", "must be above 0") }
     guard hiddenSize % numAttentionHeads == 0 else {
-      throw config.invalid("num_attention_heads", "is \(numAttentionHeads), which does not divide \(hiddenSize)")
+      throw config.invalid(
+        "num_attention_heads", "is \(numAttentionHeads), which does not divide \(hiddenSize)")
     }
     let name = config.isNull("hidden_act") ? "quick_gelu" : try config.string("hidden_act")
     guard let activation = Activation(rawValue: name) else {
       throw config.invalid(
-        "hidden_act", "is \"\(name.prefix(64))\"; only \"quick_gelu\", as in Stable Diffusion 1.x, is supported")
+        "hidden_act",
+        "is \"\(name.prefix(64))\"; only \"quick_gelu\", as in Stable Diffusion 1.x, is supported")
     }
     hiddenAct = activation
   }
@@ -62,7 +64,9 @@ public struct CLIPTextConfig: Sendable, Equatable {
     let positions = try shape("text_model.embeddings.position_embedding.weight", 2)
     let inner = try shape("text_model.encoder.layers.0.mlp.fc1.weight", 2)
     var layers = 0
-    while layers < 513, source.contains("text_model.encoder.layers.\(layers).self_attn.q_proj.weight") { layers += 1 }
+    while layers < 513, source.contains("text_model.encoder.layers.\(layers).self_attn.q_proj.weight") {
+      layers += 1
+    }
     try self.init(
       .object([
         "vocab_size": .integer(tokens[0]), "hidden_size": .integer(tokens[1]),

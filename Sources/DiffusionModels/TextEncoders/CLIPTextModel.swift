@@ -94,7 +94,8 @@ public struct CLIPTextModel: Sendable {
     if let unknown = ids.first(where: { !(0..<config.vocabSize).contains($0) }) {
       throw ConfigError(
         file: file, key: "vocab_size",
-        reason: "is \(config.vocabSize), and the tokenizer gives the id \(unknown); tokenizer and text encoder "
+        reason:
+          "is \(config.vocabSize), and the tokenizer gives the id \(unknown); tokenizer and text encoder "
           + "must come from one model")
     }
     let run = run.along(.none)

@@ -14,14 +14,16 @@ extension CLIPTokenizer {
     if directory.exists(path("vocab.json")), directory.exists(path("merges.txt")) {
       try self.init(
         vocabulary: try Self.vocabulary(try directory.json(path("vocab.json")), file: file),
-        merges: try Self.merges(try directory.read(path("merges.txt")), file: directory.location(of: path("merges.txt"))),
+        merges: try Self.merges(
+          try directory.read(path("merges.txt")), file: directory.location(of: path("merges.txt"))),
         special: special, file: file)
       return
     }
     guard directory.exists(path("tokenizer.json")) else {
       throw ConfigError(
         file: file, key: "vocab.json",
-        reason: "or merges.txt is missing; download the model again, or copy both files of its tokenizer there")
+        reason:
+          "or merges.txt is missing; download the model again, or copy both files of its tokenizer there")
     }
     try self.init(
       try directory.json(path("tokenizer.json")), special: special,
@@ -34,7 +36,8 @@ extension CLIPTokenizer {
     let merges = try merges(try BuiltinFiles.clipMerges(), file: file)
     let special = SpecialTokens()
     let bytes = PrintableBytes.order.map { PrintableBytes.characters[Int($0)] }
-    let symbols = bytes + bytes.map { $0 + "</w>" } + merges.map { $0.left + $0.right } + [special.start, special.end]
+    let symbols =
+      bytes + bytes.map { $0 + "</w>" } + merges.map { $0.left + $0.right } + [special.start, special.end]
     return try CLIPTokenizer(
       vocabulary: Dictionary(zip(symbols, 0...), uniquingKeysWith: { first, _ in first }), merges: merges,
       special: special, file: file)
@@ -47,7 +50,8 @@ extension CLIPTokenizer {
       let rules = model?["merges"]?.array
     else {
       throw ConfigError(
-        file: file, key: "model", reason: "is no byte-pair encoding; copy vocab.json and merges.txt beside it")
+        file: file, key: "model", reason: "is no byte-pair encoding; copy vocab.json and merges.txt beside it"
+      )
     }
     var merges: [(String, String)] = []
     for (index, rule) in rules.enumerated() {
@@ -74,9 +78,13 @@ extension CLIPTokenizer {
   }
 
   /// A `merges.txt`: a line with two symbols for each rule.
-  private static func merges(_ bytes: [UInt8], file: String) throws(ConfigError) -> [(left: String, right: String)] {
+  private static func merges(_ bytes: [UInt8], file: String) throws(ConfigError) -> [(
+    left: String, right: String
+  )] {
     var merges: [(String, String)] = []
-    for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .enumerated()
+    {
       let text = String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self)
       if text.isEmpty || text.hasPrefix("#version") { continue }
       let parts = symbols(text)

@@ -48,7 +48,8 @@ public struct CLIPTokenizer: Sendable {
     special: SpecialTokens = SpecialTokens(), file: String
   ) throws(ConfigError) {
     func refused(_ key: String, _ reason: String) -> ConfigError {
-      ConfigError(file: file, key: key, reason: reason + "; take all files of the model's own tokenizer folder")
+      ConfigError(
+        file: file, key: key, reason: reason + "; take all files of the model's own tokenizer folder")
     }
     guard let largest = vocabulary.values.max(), vocabulary.values.allSatisfy({ $0 >= 0 }), largest < 1 << 24
     else { throw refused("vocab", "has no ids from 0 to 2²⁴") }
@@ -70,7 +71,8 @@ public struct CLIPTokenizer: Sendable {
       encoding = try BytePairEncoding(merges, vocabulary: vocabulary)
     } catch {
       throw refused(
-        "merges", "need the symbol '\(error.symbol.prefix(64))' (rule \(error.rank + 1)), which the vocabulary lacks")
+        "merges",
+        "need the symbol '\(error.symbol.prefix(64))' (rule \(error.rank + 1)), which the vocabulary lacks")
     }
   }
 
@@ -98,7 +100,9 @@ public struct CLIPTokenizer: Sendable {
     text.append(contentsOf: word)
     let bytes = Array(String(text).utf8)
     return encoding.merged(
-      bytes.enumerated().lazy.map { $0.offset + 1 == bytes.count ? last[Int($0.element)] : inner[Int($0.element)] })
+      bytes.enumerated().lazy.map {
+        $0.offset + 1 == bytes.count ? last[Int($0.element)] : inner[Int($0.element)]
+      })
   }
 
   private enum Part {

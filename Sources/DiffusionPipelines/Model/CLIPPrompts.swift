@@ -16,7 +16,8 @@ struct CLIPPrompts: Sendable {
     guard tokenizer.vocabularySize <= config.vocabSize else {
       throw ConfigError(
         file: source.name, key: "vocab_size",
-        reason: "is \(config.vocabSize), and the tokenizer has \(tokenizer.vocabularySize) tokens; tokenizer and "
+        reason:
+          "is \(config.vocabSize), and the tokenizer has \(tokenizer.vocabularySize) tokens; tokenizer and "
           + "text encoder must come from one model")
     }
     self.init(

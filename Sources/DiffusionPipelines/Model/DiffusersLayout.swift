@@ -21,7 +21,8 @@ struct DiffusersLayout {
     let (architecture, backbone) = try backbone()
     return ModelParts(
       name: directory.path, architecture: architecture,
-      configFile: directory.location(of: "\(architecture.component)/config.json"), backbone: backbone, codec: try codec(), text: try text(), scheduler: try scheduler(),
+      configFile: directory.location(of: "\(architecture.component)/config.json"), backbone: backbone,
+      codec: try codec(), text: try text(), scheduler: try scheduler(),
       hasCoordinatePlanes: index["coordinate_planes"]?.string == "xyt",
       hints: try ConfigReader(
         index["videolora"] ?? .object(JSONObject()), file: directory.location(of: "model_index.json")))
@@ -38,7 +39,8 @@ struct DiffusersLayout {
     if componentClass("unet") != nil { return try unet() }
     guard let name = componentClass("transformer"), name == "WanTransformer3DModel" else {
       throw PipelineError.unsupported(
-        what: componentClass("transformer").map { "the backbone \($0)" } ?? "a model without a transformer or UNet",
+        what: componentClass("transformer").map { "the backbone \($0)" }
+          ?? "a model without a transformer or UNet",
         remedy: "use a model with a WanTransformer3DModel, or with the UNet of Stable Diffusion 1.5")
     }
     try refuseMotionModule()
@@ -65,7 +67,8 @@ struct DiffusersLayout {
   func refuseMotionModule() throws(PipelineError) {
     guard let motionModule, !motionModule.isEmpty else { return }
     throw .option(
-      name: "motion-module", value: motionModule, reason: "is for image models; '\(directory.path)' has its own motion")
+      name: "motion-module", value: motionModule,
+      reason: "is for image models; '\(directory.path)' has its own motion")
   }
 
   func codec() throws -> ModelParts.CodecParts {

@@ -153,7 +153,8 @@ enum LatentCodec: Sendable {
         take(pictures, 127.5, 127.5)
       case .kl(let autoencoder):
         let inner = autoencoder.denormalized(latent)
-        let tiling = autoencoder.tiling(height: latent.shape[1] * ratio, width: latent.shape[2] * ratio, budget: budget)
+        let tiling = autoencoder.tiling(
+          height: latent.shape[1] * ratio, width: latent.shape[2] * ratio, budget: budget)
         let pictures =
           if let tiling { try autoencoder.decode(inner, tiling: tiling, run) } else {
             try autoencoder.decode(inner, run)

@@ -71,7 +71,8 @@ struct ModelLoader {
       model: path, encoder: try textEncoder(parts, denoiser.textDim), textDim: denoiser.textDim)
     progress(LoadProgress(component: "model", fraction: 1))
     return VideoModel(
-      info: try info(parts, denoiser, codec, precision, bytes), adapters: [], denoiser: denoiser, controls: [],
+      info: try info(parts, denoiser, codec, precision, bytes), adapters: [], denoiser: denoiser,
+      controls: [],
       codec: codec,
       text: text,
       scheduler: parts.scheduler, coordinatePlanes: parts.hasCoordinatePlanes,
@@ -246,7 +247,8 @@ struct ModelLoader {
           + "of \(patchSize[0]) latent frames")
     }
     return ModelInfo(
-      name: path, family: parts.architecture.family, parameters: parts.resident.reduce(0) { $0 + $1.parameters },
+      name: path, family: parts.architecture.family,
+      parameters: parts.resident.reduce(0) { $0 + $1.parameters },
       weightBytes: Int(bytes), precision: precision,
       defaultSteps: try hints.integer("steps", in: 1...1000, default: defaults.steps),
       defaultGuidance: Float(try hints.number("guidance_scale", default: defaults.guidanceScale)),

@@ -14,7 +14,9 @@ struct ComponentFiles: Sendable {
   }
 
   /// Bytes that the tensors take in memory, with matrices in the formats that `format` gives them.
-  func residentBytes(_ format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 }) -> UInt64 {
+  func residentBytes(_ format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 })
+    -> UInt64
+  {
     source.names.reduce(0) { sum, tensor in
       let (shape, stored) = (source.shape(of: tensor) ?? [], source.format(of: tensor))
       return sum + UInt64(Weight.bytes(shape, as: format(tensor, shape, stored)))

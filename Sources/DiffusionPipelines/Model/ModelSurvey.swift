@@ -54,14 +54,18 @@ extension StableDiffusionLayout {
   fileprivate func survey() -> [ModelSurvey.Component] {
     var components = imageModel.survey("unet", "UNet2DConditionModel")
     if case .kl(let files, _, _) = try? codec() { components += files.survey("vae", "AutoencoderKL") }
-    if case .clip(let files, _, _) = try? text() { components += files.survey("text_encoder", "CLIPTextModel") }
+    if case .clip(let files, _, _) = try? text() {
+      components += files.survey("text_encoder", "CLIPTextModel")
+    }
     return components
   }
 }
 
 extension ComponentFiles {
   fileprivate func survey(_ name: String, _ className: String) -> [ModelSurvey.Component] {
-    guard files.count > 1 || source.names.count == files[0].names.count else { return [part(name, className)] }
+    guard files.count > 1 || source.names.count == files[0].names.count else {
+      return [part(name, className)]
+    }
     return files.map {
       ModelSurvey.Component(
         name: name, className: className, file: $0.name, parameters: $0.parameters, dtypes: $0.dtypes,

@@ -29,7 +29,8 @@ struct OriginalLayout {
   func parts() throws -> ModelParts {
     let (config, file, backbone) = try backbone()
     return ModelParts(
-      name: path, architecture: .wan(config), configFile: file, backbone: backbone, codec: try codec(), text: try text(),
+      name: path, architecture: .wan(config), configFile: file, backbone: backbone, codec: try codec(),
+      text: try text(),
       scheduler: try Self.scheduler(), hasCoordinatePlanes: false,
       hints: try ConfigReader(.object(JSONObject()), file: path))
   }

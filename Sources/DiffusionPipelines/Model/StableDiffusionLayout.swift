@@ -44,7 +44,8 @@ struct StableDiffusionLayout {
     guard found.count == 1 else {
       throw PipelineError.option(
         name: "model", value: path,
-        reason: "holds several checkpoints (\(found.map(\.name).joined(separator: ", "))); name one of the files")
+        reason:
+          "holds several checkpoints (\(found.map(\.name).joined(separator: ", "))); name one of the files")
     }
     (checkpoint, naming) = (first.source, first.naming)
   }
@@ -103,7 +104,8 @@ struct StableDiffusionLayout {
       return .kl(part(prefix), config: config, file: location)
     }
     guard let config else {
-      throw PipelineError.missingComponent(model: path, component: "autoencoder (first_stage_model, or vae/ beside it)")
+      throw PipelineError.missingComponent(
+        model: path, component: "autoencoder (first_stage_model, or vae/ beside it)")
     }
     let source = try SafetensorsSource(folder, component: "vae", checkFinite: checkFinite, memoryBudget: .max)
     return .kl(ComponentFiles(source), config: config, file: location)
@@ -132,6 +134,7 @@ struct StableDiffusionLayout {
     let names = checkpoint.names.filter { $0.hasPrefix(prefix) }
     return ComponentFiles(
       checkpoint,
-      as: RenamedSource(checkpoint, stored: Dictionary(names.map { ($0, $0) }, uniquingKeysWith: { first, _ in first })))
+      as: RenamedSource(
+        checkpoint, stored: Dictionary(names.map { ($0, $0) }, uniquingKeysWith: { first, _ in first })))
   }
 }
