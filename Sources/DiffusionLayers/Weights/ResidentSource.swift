@@ -65,8 +65,8 @@ public struct ResidentSource: WeightSource {
   {
     try check(weight, shape: shape)
     let offsets: Tensor? = if let bias { try load(bias, shape: [shape[0]]) } else { nil }
-    return filters.kernel(weight, stride: stride, bias: offsets)
-      ?? ConvolutionKernel(weight: try load(weight, shape: shape), bias: offsets, stride: stride)
+    if let kernel = filters.kernel(weight, stride: stride, bias: offsets) { return kernel }
+    return ConvolutionKernel(weight: try load(weight, shape: shape), bias: offsets, stride: stride)
   }
 
   /// Bytes in memory.

@@ -1,4 +1,4 @@
-import DiffusionLayers
+public import DiffusionLayers
 public import TensorCore
 
 /// A prompt as the UNet's cross-attentions read it: keys and values, which depend on the prompt and the adapters alone and
