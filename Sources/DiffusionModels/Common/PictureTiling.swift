@@ -1,4 +1,4 @@
-public import TensorCore
+import TensorCore
 
 /// Square tiles that overlap, for pictures whose working set is larger than the memory at hand. The result differs
 /// from that of the whole picture: a tile does not see what lies outside it.

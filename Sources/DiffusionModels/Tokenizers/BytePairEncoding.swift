@@ -80,7 +80,7 @@ enum PrintableBytes {
     return (0...255).map { (byte: UInt8) in
       guard !isPrintable(byte) else { return String(Unicode.Scalar(byte)) }
       defer { next += 1 }
-      return Unicode.Scalar(next).map(String.init) ?? ""
+      return Unicode.Scalar(next).map { String($0) } ?? ""
     }
   }()
 

@@ -29,15 +29,20 @@ enum CLIPTokenPattern {
   static func forEachWord(_ text: [Unicode.Scalar], _ body: (ArraySlice<Unicode.Scalar>) -> Bool) {
     var rest = text[...]
     while let first = rest.first {
-      var end = rest.startIndex + 1
-      let kind = Kind(first)
-      if let length = contraction(rest) {
-        end = rest.startIndex + length
-      } else if kind != .number && kind != .space {
-        while end < rest.endIndex, Kind(rest[end]) == kind { end += 1 }
+      if let token = tokens.first(where: { rest.starts(with: $0.joined()) }) {
+        for part in token {
+          guard body(rest.prefix(part.count)) else { return }
+          rest = rest.dropFirst(part.count)
+        }
+        continue
       }
-      if kind != .space, !body(rest[..<end]) { return }
-      rest = rest[end...]
+      let kind = Kind(first)
+      var length = contraction(rest) ?? 1
+      if length == 1, kind != .number, kind != .space {
+        length = rest.prefix { Kind($0) == kind }.count
+      }
+      if kind != .space, !body(rest.prefix(length)) { return }
+      rest = rest.dropFirst(length)
     }
   }
 
@@ -53,13 +58,18 @@ enum CLIPTokenPattern {
     }
   }
 
-  private static let contractions: [[Unicode.Scalar]] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"].map {
-    Array($0.unicodeScalars)
-  }
+  private static let contractions = scalars(["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"])
 
   /// The length of a contraction's end at the start of a text.
   private static func contraction(_ text: ArraySlice<Unicode.Scalar>) -> Int? {
     guard text.first == "'" else { return nil }
     return contractions.first { text.starts(with: $0) }?.count
+  }
+
+  /// Special tokens that were not written as such, in capitals perhaps: three words apart from other signs around them.
+  private static let tokens = [["<|", "startoftext", "|>"], ["<|", "endoftext", "|>"]].map(scalars)
+
+  private static func scalars(_ texts: [String]) -> [[Unicode.Scalar]] {
+    texts.map { Array($0.unicodeScalars) }
   }
 }

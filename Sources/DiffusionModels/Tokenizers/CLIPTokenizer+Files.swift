@@ -8,7 +8,7 @@ extension CLIPTokenizer {
     let path = { (name: String) in "\(component)/\(name)" }
     var special = SpecialTokens()
     for name in ["special_tokens_map.json", "tokenizer_config.json"] where directory.exists(path(name)) {
-      special = SpecialTokens(try directory.json(path(name)))
+      special.update(from: try directory.json(path(name)))
     }
     let file = directory.location(of: component)
     if directory.exists(path("vocab.json")), directory.exists(path("merges.txt")) {

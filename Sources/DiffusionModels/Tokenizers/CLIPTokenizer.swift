@@ -1,4 +1,4 @@
-public import DiffusionLayers
+import DiffusionLayers
 
 /// Text to token ids by byte-pair encoding, as CLIP's text encoders take it (transformers' `CLIPTokenizer`).
 public struct CLIPTokenizer: Sendable {
@@ -26,8 +26,8 @@ public struct CLIPTokenizer: Sendable {
 
     public init() {}
 
-    /// As a `tokenizer_config.json` or `special_tokens_map.json` tells them.
-    init(_ json: JSONObject) {
+    /// Takes over those that a `tokenizer_config.json` or `special_tokens_map.json` tells.
+    mutating func update(from json: JSONObject) {
       func read(_ key: String, _ value: inout String) {
         if let text = json[key]?.string ?? json[key]?.object?["content"]?.string { value = text }
       }

@@ -32,7 +32,7 @@ struct AdapterSummary {
         component: layer.component, module: layer.module, rank: layer.rank, scale: layer.scale,
         norm: try file.load(layer).weight?.norm ?? 0)
     }
-    match = try model.map { path in
+    match = try model.flatMap { path in
       try file.match(against: try VideoModel.adaptableLayers(of: path), strict: false)[.denoiser]?.report
     }
   }
