@@ -11,7 +11,8 @@ import Testing
 
 /// AnimateDiff whole: loading in every layout, text to video, video to video, long clips.
 @Suite struct AnimateDiffTests {
-  private func picture(_ model: VideoModel, _ prompt: String = "a red fox", frames: Int = 4, steps: Int = 2) throws
+  private func picture(_ model: VideoModel, _ prompt: String = "a red fox", frames: Int = 4, steps: Int = 2)
+    throws
     -> [Frame]
   {
     var stages = StageSeconds()
@@ -90,7 +91,8 @@ import Testing
   }
 
   @Test func imageModelWithAMotionModuleOfItsOwn() throws {
-    let expected = try picture(VideoModel.load(Fixture.path("animatediff"), options: LoadOptions(precision: .f32)))
+    let expected = try picture(
+      VideoModel.load(Fixture.path("animatediff"), options: LoadOptions(precision: .f32)))
     let folder = TemporaryModel(try files(["unet", "vae", "text_encoder", "tokenizer"]))
     image(folder)
     let error = #expect(throws: PipelineError.self) { try VideoModel.load(folder.path) }
@@ -150,7 +152,8 @@ import Testing
   @Test func videoToVideoGivesEveryFrame() throws {
     let model = try VideoModel.load(Fixture.path("animatediff"), options: LoadOptions(precision: .f32))
     let source = (0..<7).map { index in
-      Frame(width: 40, height: 32, pixels: (0..<40 * 32 * 3).map { UInt8(truncatingIfNeeded: $0 + 9 * index) })
+      Frame(
+        width: 40, height: 32, pixels: (0..<40 * 32 * 3).map { UInt8(truncatingIfNeeded: $0 + 9 * index) })
     }
     func transformed(_ strength: Float, seed: UInt64) throws -> [Frame] {
       var stream = try VideoStream(model: model, clipLength: 4, overlap: 1)
@@ -185,7 +188,8 @@ import Testing
     let model = try VideoModel.load(Fixture.path("animatediff"), options: LoadOptions(precision: .f32))
     var stages = StageSeconds()
     let frames = try TextToVideo.run(
-      model, settings: SamplerSettings(prompt: "snow", steps: 3, scheduler: kind), frames: 2, width: 32, height: 32,
+      model, settings: SamplerSettings(prompt: "snow", steps: 3, scheduler: kind), frames: 2, width: 32,
+      height: 32,
       stages: &stages)
     #expect(frames.count == 2)
   }

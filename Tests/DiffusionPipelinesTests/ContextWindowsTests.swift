@@ -1,9 +1,8 @@
 import DiffusionLayers
+import DiffusionPipelines
 import TensorCore
 import TestSupport
 import Testing
-
-@testable import DiffusionPipelines
 
 /// Windows over long clips: every frame is in one, and what windows agree in comes out unchanged.
 @Suite struct ContextWindowsTests {

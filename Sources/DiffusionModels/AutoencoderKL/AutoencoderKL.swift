@@ -102,6 +102,11 @@ public struct AutoencoderKL: Sendable {
     /// Logarithm of the variance, within [-30, 20].
     public let logvar: Tensor
 
+    public init(mean: Tensor, logvar: Tensor) {
+      self.mean = mean
+      self.logvar = logvar
+    }
+
     /// A draw: `mean + exp(logvar / 2) * noise`.
     /// - Parameter noise: normal draws in the shape of `mean`.
     public func sample(noise: Tensor) -> Tensor {

@@ -70,7 +70,8 @@ extension CLIPTokenizer {
     ids.reserveCapacity(json.count)
     for key in json.keys {
       guard let id = json[key]?.int else {
-        throw ConfigError(file: file, key: key, reason: "must be the id of a token in the vocabulary")
+        throw ConfigError(
+          file: file, key: String(key.prefix(64)), reason: "must be the id of a token in the vocabulary")
       }
       ids[key] = id
     }

@@ -54,7 +54,9 @@ public struct CLIPTokenizer: Sendable {
     guard let largest = vocabulary.values.max(), vocabulary.values.allSatisfy({ $0 >= 0 }), largest < 1 << 24
     else { throw refused("vocab", "has no ids from 0 to 2²⁴") }
     func id(_ token: String) throws(ConfigError) -> Int {
-      guard let id = vocabulary[token] else { throw refused(token, "is missing in the vocabulary") }
+      guard let id = vocabulary[token] else {
+        throw refused(String(token.prefix(64)), "is missing in the vocabulary")
+      }
       return id
     }
     vocabularySize = largest + 1

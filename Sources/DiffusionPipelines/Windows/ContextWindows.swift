@@ -1,24 +1,29 @@
-import DiffusionLayers
-import TensorCore
+package import DiffusionLayers
+package import TensorCore
 
 /// Windows over the frames of a clip that is longer than its denoiser takes: at every step each window is predicted on
 /// its own and the predictions are joined, weighted (AnimateDiff-Evolved's context windows; MultiDiffusion in time).
 ///
 /// Every other step the windows stand half a stride further on, so that no frame is always at a border.
-struct ContextWindows: Sendable, Equatable {
+package struct ContextWindows: Sendable, Equatable {
   /// Frames of a window.
-  var length = 16
+  package var length: Int
   /// Frames that neighbouring windows share.
-  var overlap = 4
+  package var overlap: Int
+
+  package init(length: Int = 16, overlap: Int = 4) {
+    self.length = length
+    self.overlap = overlap
+  }
 
   /// The same with windows of at most so many frames.
-  func limited(to most: Int) -> ContextWindows {
+  package func limited(to most: Int) -> ContextWindows {
     let length = max(1, min(length, most))
     return ContextWindows(length: length, overlap: min(overlap, length - 1))
   }
 
   /// The windows of a step, which together hold every frame.
-  func ranges(frames: Int, step: Int) -> [Range<Int>] {
+  package func ranges(frames: Int, step: Int) -> [Range<Int>] {
     let length = min(length, frames)
     let stride = max(1, length - overlap)
     var starts = [0]
@@ -32,7 +37,7 @@ struct ContextWindows: Sendable, Equatable {
   }
 
   /// The weight of each frame of a window: it rises from its border over the frames that it shares.
-  func weights(_ range: Range<Int>, frames: Int) -> [Float] {
+  package func weights(_ range: Range<Int>, frames: Int) -> [Float] {
     range.map { frame in
       let left = range.lowerBound == 0 ? Int.max : frame - range.lowerBound + 1
       let right = range.upperBound == frames ? Int.max : range.upperBound - frame
@@ -41,7 +46,7 @@ struct ContextWindows: Sendable, Equatable {
   }
 
   /// `[B, C, frames, h, w]` from the predictions of all windows.
-  func joined(
+  package func joined(
     frames: Int, step: Int, _ predict: (Range<Int>) throws(Cancelled) -> Tensor
   ) throws(Cancelled) -> Tensor {
     var sums = [Tensor?](repeating: nil, count: frames)
@@ -61,7 +66,7 @@ struct ContextWindows: Sendable, Equatable {
 
 extension RunContext {
   /// The context of some of the clip's latent frames.
-  func narrowed(to range: Range<Int>) -> RunContext {
+  package func narrowed(to range: Range<Int>) -> RunContext {
     var copy = self
     copy.strengths = strengths.map { values in
       values.count >= range.upperBound ? Array(values[range]) : values
