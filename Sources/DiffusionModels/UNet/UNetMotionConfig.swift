@@ -97,7 +97,7 @@ public struct UNetMotionConfig: Sendable, Equatable {
   }
 
   /// The image model's part alone; the motion modules' is to be filled in.
-  init(image json: JSONValue, file: String) throws(ConfigError) {
+  public init(image json: JSONValue, file: String) throws(ConfigError) {
     let config = try ConfigReader(json, file: file)
     try config.expect("_class_name", "UNet2DConditionModel")
     try self.init(config, motion: Motion(maxSeqLength: 32))

@@ -21,12 +21,12 @@ struct CaseReplayer {
     if name.hasPrefix("sched.") { return try scheduler(name, details) }
     if name.hasPrefix("forward") || name.hasPrefix("lora.") {
       let inputs = name.hasPrefix("lora.") ? "forward" : name
-      let (model, context) = try adapted(details)
+      let (model, matches, context) = try adapted(details)
       let latents = try input(inputs, "latents")
       let sample = try model.predict(
         latents, timesteps: try timesteps(inputs, count: latents.shape[0]),
         context: try input(inputs, "embeds"), context)
-      return [("sample", sample)]
+      return [("sample", sample)] + (name.hasPrefix("lora.") ? try adaptedText(matches, context) : [])
     }
     if name.hasPrefix("vae_") { return try autoencoder(name) }
     if name.hasPrefix("text.") { return try text(name, details) }
@@ -35,32 +35,31 @@ struct CaseReplayer {
     throw SkippedCase(why: "cases of this kind are not supported yet")
   }
 
-  /// The backbone with the case's adapters at their scales.
-  func adapted(_ details: JSONObject) throws -> (any VideoBackbone, RunContext) {
-    let model = try needed()
-    var matches: [LoRAMatch] = []
+  /// The backbone with the case's adapters at their scales, and what they do to the text encoder.
+  func adapted(_ details: JSONObject) throws -> (any VideoBackbone, [LoRAMatch], RunContext) {
+    let (architecture, backbone) = try needed().backbone
+    var parts: [LoRAComponent: any WeightSource] = [.denoiser: backbone]
+    if let clip = try? needed().clip() { parts[.textEncoder] = clip.source }
+    var (matches, textMatches): ([LoRAMatch], [LoRAMatch]) = ([], [])
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
-      matches.append(try match(name))
+      do {
+        let file = try LoRAFile(path: "\(loras)/\(name)")
+        // What it has for a text encoder that is not there is no matter here.
+        let hasText = file.layers.contains { $0.component == .textEncoder }
+        let found = try file.match(against: parts, strict: !hasText || parts[.textEncoder] != nil)
+        if let match = found[.denoiser] { matches.append(match) }
+        if let match = found[.textEncoder] { textMatches.append(match) }
+      } catch {
+        throw SkippedCase(why: "\(error)")
+      }
       strengths.append([Float(scale)])
     }
-    let source = AdaptedSource(model.source, adapters: matches)
-    let backbone = try model.backbone.rebuilt(from: Weights(source))
+    let source = AdaptedSource(backbone, adapters: matches)
+    let model = try architecture.build(Weights(source))
     try source.checkApplied()
-    return (backbone, RunContext(strengths: strengths))
-  }
-
-  /// The part of an adapter file that is for the backbone; what it has for text encoders is no matter here.
-  private func match(_ name: String) throws -> LoRAMatch {
-    let model = try needed()
-    do {
-      let file = try LoRAFile(path: "\(loras)/\(name)")
-      let hasText = file.layers.contains { $0.component == .textEncoder }
-      return try file.match(against: model.source, strict: !hasText)
-    } catch {
-      throw SkippedCase(why: "\(error)")
-    }
+    return (model, textMatches, RunContext(strengths: strengths))
   }
 
   /// The model, which cases of most kinds need.
