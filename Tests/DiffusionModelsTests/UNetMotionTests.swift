@@ -129,7 +129,7 @@ import Testing
     }
     let official = ResidentSource(name: "mm.ckpt", tensors: tensors)
     let naming = try #require(MotionModuleNaming.detect(official.names))
-    #expect(naming == MotionModuleNaming(isOriginal: true, prefix: "module."))
+    #expect(naming.isOriginal && naming.prefix == "module.")
     let inferred = try UNetMotionConfig(inferredFrom: image, heads: 2, groups: 4)
       .with(motion: official, naming, heads: 2)
     var expected = config
@@ -201,5 +201,44 @@ import Testing
     // A model without motion modules is another matter.
     let image = shapes.filter { !$0.key.contains("motion_modules") }
     #expect(throws: LoRAError.self) { try adapter.match(against: image, strict: false) }
+  }
+
+  /// Gradients of a motion LoRA's factors against differences along a random direction.
+  @Test(arguments: [false, true]) func motionLoRAGradient(recomputes: Bool) throws {
+    let base = try ResidentSource(loading: try joined())
+    var random = TorchRandom(seed: 9)
+    let layers = try AdapterTargets.find(["*motion_modules*.to_q", "*motion_modules*.to_v"], in: base)
+    let factors = layers.map { layer in
+      AdapterFactors(
+        module: layer.module, down: random.randn([2, layer.shape[1]]) * 0.3,
+        up: random.randn([layer.shape[0], 2]) * 0.3)
+    }
+    let direction = factors.map { (random.randn($0.down.shape), random.randn($0.up.shape)) }
+    let latents = try golden["forward.in.latents"]
+    let weights = random.randn(latents.shape)
+    let context = try golden["forward.in.embeds"]
+    func loss(_ step: Float, isRecorded: Bool) throws -> (value: Tensor, leaves: [Tensor]) {
+      let moved = zip(factors, direction).map { pair, along in
+        AdapterFactors(
+          module: pair.module, down: pair.down.adding(along.0, scaledBy: step),
+          up: pair.up.adding(along.1, scaledBy: step))
+      }
+      let source = TrainableSource(base, factors: moved, scale: 1, isRecorded: isRecorded)
+      let model = try UNetMotionModel(Weights(source), config)
+      try source.checkTaken()
+      var run = RunContext.plain
+      run.recomputesActivations = recomputes
+      let sample = try model.predict(latents, timesteps: [300], context: context, run)
+      return ((sample * weights).sum(), source.leaves)
+    }
+    let (value, leaves) = try loss(0, isRecorded: true)
+    let gradients = value.gradients(of: leaves)
+    let slopes = zip(gradients, direction.flatMap { [$0.0, $0.1] }).map { ($0 * $1).sum().array()[0] }
+    let slope = slopes.reduce(0) { $0 + Double($1) }
+    let step: Float = 2e-3
+    let ahead = try loss(step, isRecorded: false).value.array()[0]
+    let behind = try loss(-step, isRecorded: false).value.array()[0]
+    let difference = Double(ahead - behind) / Double(2 * step)
+    #expect(abs(slope - difference) <= 0.01 * abs(difference), "\(slope), by differences \(difference)")
   }
 }

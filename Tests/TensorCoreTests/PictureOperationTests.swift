@@ -105,6 +105,19 @@ import Testing
     #expect(gated[0] == 40 && abs(gated[1]) < 1e-30 && abs(gated[2] - 9) < 1e-6 && abs(gated[3]) < 1e-15)
   }
 
+  /// In pieces and whole it is the same.
+  @Test(arguments: [1, 1535, 1536, 3100]) func gatedFeedForward(rows: Int) {
+    let (x, residual) = (random([1, rows, 6], 30), random([1, rows, 6], 31))
+    let (inner, outer) = (Weight(random([32, 6], 32)), Weight(random([6, 16], 33)))
+    let (innerBias, outerBias) = (random([32], 34), random([6], 35))
+    let found = Tensor.gatedFeedForward(
+      x, projection: (inner, innerBias), output: (outer, outerBias), residual: residual)
+    let gated = Tensor.linear(x, weight: inner, bias: innerBias).geglu()
+    let expected = Tensor.linear(gated, weight: outer, bias: outerBias, residual: residual)
+    let difference = Difference(found, expected)
+    #expect(difference.relative <= Tolerance.operation, "\(difference)")
+  }
+
   @Test(arguments: [[1, 1, 1, 1, 4], [2, 5, 3, 2, 8], [1, 16, 9, 8, 5], [2, 33, 2, 1, 40]])
   func frameAttention(shape: [Int]) {
     let (q, k, v) = (random(shape, 7), random(shape, 8), random(shape, 9))
@@ -168,5 +181,76 @@ import Testing
       let weight = random(shape, 20)
       #expect(ConvolutionKernel(weight: weight, bias: nil, stride: stride).weight().array() == weight.array())
     }
+  }
+
+  // MARK: - gradients
+
+  /// The sum of the elements times fixed numbers, so that no gradient vanishes by symmetry.
+  private func scalar(_ y: Tensor) -> Tensor { (y * random(y.shape, 40)).sum() }
+
+  @Test(arguments: [
+    ([3, 3], 1, ConvolutionPadding(1)), ([3, 3], 2, ConvolutionPadding(1)),
+    ([1, 2], 1, ConvolutionPadding(0)),
+    ([3, 3], 2, ConvolutionPadding(top: 0, bottom: 1, left: 0, right: 1)),
+  ])
+  func convolutionGradient(filters: [Int], stride: Int, padding: ConvolutionPadding) {
+    let kernel = ConvolutionKernel(
+      weight: random([4, 3] + filters, 41), bias: random([4], 42), stride: stride)
+    let x = random([2, 5, 6, 3], 43)
+    let shape = Tensor.convolution(x, kernel: kernel, stride: stride, padding: padding).shape
+    let found = GradientCheck.differences(of: [x, random(shape, 44)]) { leaves in
+      scalar(
+        Tensor.convolution(leaves[0], kernel: kernel, stride: stride, padding: padding, adding: leaves[1]))
+    }
+    for difference in found { #expect(difference.relative <= 1e-3, "\(difference)") }
+  }
+
+  @Test func upsampledConvolutionGradient() {
+    let kernel = ConvolutionKernel(weight: random([16, 16, 3, 3], 45), bias: nil)
+    let found = GradientCheck.differences(of: [random([1, 2, 3, 16], 46)]) { leaves in
+      scalar(Tensor.upsampledConvolution(leaves[0], kernel: kernel))
+    }
+    #expect(found[0].relative <= 2e-3, "\(found[0])")
+  }
+
+  @Test func resizedNearestGradient() {
+    for (height, width) in [(6, 8), (5, 7), (2, 9)] {
+      let found = GradientCheck.differences(of: [random([2, 3, 4, 2], 47)]) { leaves in
+        scalar(leaves[0].resizedNearest(height: height, width: width))
+      }
+      #expect(found[0].relative <= 1e-3, "\(height)x\(width) \(found[0])")
+    }
+  }
+
+  @Test func gegluGradient() {
+    atEveryLevel { level in
+      let found = GradientCheck.differences(of: [random([3, 38], 48)], step: 3e-3) { scalar($0[0].geglu()) }
+      #expect(found[0].relative <= 3e-3, "\(level) \(found[0])")
+    }
+  }
+
+  @Test(arguments: [1, 2, 4], [Activation.identity, .silu])
+  func groupNormGradient(rows: Int, activation: Activation) {
+    let (weight, bias) = (random([20], 49) + 1, random([20], 50))
+    atEveryLevel { level in
+      let found = GradientCheck.differences(of: [random([4, 3, 2, 20], 51), random([rows, 20], 52)]) {
+        leaves in
+        // The input is used twice, so that its gradient is added to one that is there.
+        scalar(
+          Tensor.groupNorm(
+            leaves[0], groups: 5, weight: weight, bias: bias, eps: 1e-3, activation: activation,
+            adding: leaves[1]) + leaves[0])
+      }
+      for difference in found { #expect(difference.relative <= 4e-3, "\(level) \(difference)") }
+    }
+  }
+
+  @Test func frameAttentionGradient() {
+    let shape = [2, 3, 2, 2, 4]
+    let found = GradientCheck.differences(of: [random(shape, 53), random(shape, 54), random(shape, 55)]) {
+      leaves in
+      scalar(Tensor.frameAttention(leaves[0], leaves[1], leaves[2]))
+    }
+    for difference in found { #expect(difference.relative <= 4e-3, "\(difference)") }
   }
 }

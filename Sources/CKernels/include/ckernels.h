@@ -55,6 +55,14 @@ typedef struct {
   float epsilon;
 } CKAdamW;
 
+/// A norm of rows of channels, with a mean and a factor for each channel: f((x - mean) * inverse * weight + bias), f SiLU or
+/// the identity.
+typedef struct {
+  const float *mean, *inverse, *weight, *bias;
+  int silu;
+  size_t channels;
+} CKChannelNorm;
+
 /// Kernels of training: pullbacks and the optimiser.
 typedef struct {
   /// y = g * f'(x)
@@ -68,6 +76,13 @@ typedef struct {
   /// gradient of softmax(scale * x) from its result p, in place
   void (*softmax)(float *g, const float *p, float scale, size_t n);
   void (*adamw)(float *weight, float *first, float *second, const float *gradient, const CKAdamW *settings, size_t n);
+  /// with z = (x - mean) * inverse and d = g * f' * weight: sums over the rows of d and of d * z, for every channel
+  void (*channel_slopes)(const CKChannelNorm *n, float *sums, float *dots, const float *g, const float *x, size_t rows);
+  /// dx (+)= inverse * (d - average - z * slope)
+  void (*channel_gradient)(const CKChannelNorm *n, float *dx, const float *g, const float *x, const float *average,
+                           const float *slope, int accumulate, size_t rows);
+  /// of y = x * gelu(gate)
+  void (*geglu)(float *dx, float *dgate, const float *g, const float *x, const float *gate, size_t n);
 } CKGradientTable;
 enum {
   /// Most queries of one `attend`.

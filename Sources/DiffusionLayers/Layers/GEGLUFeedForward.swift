@@ -13,6 +13,11 @@ public struct GEGLUFeedForward: Sendable {
 
   /// The result for tokens `x` `[B, L, D]`, added to `residual`.
   public func callAsFunction(_ x: Tensor, onto residual: Tensor, _ run: RunContext) -> Tensor {
-    output(projection(x, run).geglu(), onto: residual, run)
+    guard projection.adapters.isEmpty, output.adapters.isEmpty else {
+      return output(projection(x, run).geglu(), onto: residual, run)
+    }
+    return Tensor.gatedFeedForward(
+      x, projection: (projection.weight, projection.bias), output: (output.weight, output.bias),
+      residual: residual)
   }
 }

@@ -7,8 +7,8 @@ import TensorCore
 struct UNetRun: Sendable {
   let frames: Int
   /// SiLU of the time embedding, `[B, T]`.
-  let time: Tensor
-  let run: RunContext
+  var time: Tensor
+  var run: RunContext
 
   /// The run's context for tokens of pictures of this size, `[B, F * H * W, C]`.
   func tokens(of pictures: Tensor) -> RunContext {

@@ -10,6 +10,27 @@ struct UNetLayer: Sendable {
   let motion: MotionModule?
 
   func callAsFunction(_ x: Tensor, prompt: UNetPrompt, _ unet: UNetRun) throws(Cancelled) -> Tensor {
+    guard unet.run.recomputesActivations else { return try plain(x, prompt, unet) }
+    var again = unet
+    again.run.cancellation = nil
+    let places = attention.map { $0.blocks.map(\.index) } ?? []
+    let keys = places.flatMap { [prompt.blocks[$0].key, prompt.blocks[$0].value] }
+    @Sendable func run(_ inputs: [Tensor], _ unet: UNetRun) throws(Cancelled) -> Tensor {
+      var unet = unet
+      unet.time = inputs[1]
+      return try plain(inputs[0], prompt.replacing(places, with: Array(inputs[2...])), unet)
+    }
+    return try Tensor.checkpoint([x, unet.time] + keys) { inputs throws(Cancelled) in
+      try run(inputs, unet)
+    } again: { [again] inputs in
+      guard let y = try? run(inputs, again) else {
+        preconditionFailure("a run without a cancellation was cancelled")
+      }
+      return y
+    }
+  }
+
+  private func plain(_ x: Tensor, _ prompt: UNetPrompt, _ unet: UNetRun) throws(Cancelled) -> Tensor {
     var x = try resnet(x, unet)
     if let attention { x = try attention(x, prompt: prompt, unet) }
     if let motion { x = try motion(x, unet) }

@@ -19,6 +19,16 @@ public struct UNetPrompt: BackbonePrompt {
   /// The strength of each adapter that the keys and values are at.
   let strengths: [Float]
   let compose: ComposeMode
+
+  /// The same with other keys and values at some places, in turn.
+  func replacing(_ places: [Int], with tensors: [Tensor]) -> UNetPrompt {
+    var blocks = blocks
+    for (index, place) in places.enumerated() {
+      blocks[place] = Block(
+        keyParts: nil, valueParts: nil, key: tensors[2 * index], value: tensors[2 * index + 1])
+    }
+    return UNetPrompt(blocks: blocks, context: context, strengths: strengths, compose: compose)
+  }
 }
 
 extension UNetMotionModel {

@@ -25,6 +25,8 @@ public final class ConvolutionKernel: Sendable {
   private let bias: Tensor
   private let source: Source
   private let cache: Mutex<Cache>
+  /// Made when a gradient is first asked for.
+  private let turned = Mutex<ConvolutionKernel?>(nil)
 
   /// Where oneDNN's filters come from.
   private enum Source {
@@ -101,6 +103,27 @@ public final class ConvolutionKernel: Sendable {
     }
     return Tensor(shape: [outputs, inputs, height, width]) {
       $0.baseAddress?.update(from: plain.storage.floats, count: $0.count)
+    }
+  }
+
+  /// The filters of the gradient: turned around, from outputs to inputs.
+  func transposed() -> ConvolutionKernel {
+    turned.withLock { known in
+      if let known { return known }
+      let plain = weight()
+      let (area, count) = (height * width, inputs * outputs)
+      let flipped = Tensor(shape: [inputs, outputs, height, width]) { values in
+        for index in 0..<count {
+          let (input, output) = (index / outputs, index % outputs)
+          for place in 0..<area {
+            values[index * area + place] = plain.base[(output * inputs + input) * area + area - 1 - place]
+          }
+        }
+      }
+      keepAlive(plain)
+      let kernel = ConvolutionKernel(weight: flipped, bias: nil)
+      known = kernel
+      return kernel
     }
   }
 

@@ -6,7 +6,7 @@ extension Tensor {
   public func geglu() -> Tensor {
     let width = (shape.last ?? 0) / 2
     precondition(shape.last == 2 * width, "geglu of \(shape)")
-    requireNoTape("geglu")
+    if isRecorded { return gegluRecorded() }
     let source = contiguous()
     let result = Tensor(uninitialized: shape.dropLast() + [width])
     forRows(count / max(1, 2 * width), width: 2 * width) { first, rows in
