@@ -71,9 +71,9 @@ package struct Trainer {
     _ = try model.backbone(from: trainable)
     try trainable.checkTaken()
     let first = try cache.clip(training[0], draw: 0).latents
-    let patch = model.backboneConfig.patchSize.reduce(1, *)
-    let tokens = first.shape[2...].reduce(1, *) / patch
-    runsSideBySide = tokens * model.backboneConfig.dim <= 1 << 19
+    let config = try model.backboneConfig
+    let tokens = first.shape[2...].reduce(1, *) / config.patchSize.reduce(1, *)
+    runsSideBySide = tokens * config.dim <= 1 << 19
   }
 
   /// Goes on from a state that was saved.

@@ -76,6 +76,18 @@ public struct Weight: Sendable {
     return result
   }
 
+  /// The same numbers in row-major order under another shape; not of a matrix that was converted.
+  public func reshaped(_ newShape: [Int]) -> Weight {
+    precondition(newShape.product == count, "reshape of a weight \(shape) to \(newShape)")
+    switch values {
+    case .floats(let tensor): return Weight(tensor.reshaped(newShape))
+    case .halves: return Weight(shape: newShape, values: values)
+    case .brain, .integers:
+      precondition(newShape == shape, "reshape of a converted weight \(shape) to \(newShape)")
+      return self
+    }
+  }
+
   /// Rows of a matrix `[rows, columns]` as f32 `[indices.count, columns]`, such as embeddings of tokens.
   public func rows(_ indices: [Int]) -> Tensor {
     precondition(shape.count == 2, "rows of a weight of shape \(shape)")

@@ -15,7 +15,19 @@ extension VideoModel {
   /// The backbone's weights, shared.
   package var backboneSource: any WeightSource { backbone }
 
-  package var backboneConfig: WanConfig { transformer.config }
+  /// - Throws: `PipelineError` for a model whose denoiser cannot be trained.
+  package var backboneConfig: WanConfig { get throws(PipelineError) { try trainable.config } }
+
+  private var trainable: WanTransformer {
+    get throws(PipelineError) {
+      guard let transformer = denoiser as? WanTransformer else {
+        throw .unsupported(
+          what: "training an adapter for '\(info.name)' (family \(info.family))",
+          remedy: "use a model with a WanTransformer3DModel")
+      }
+      return transformer
+    }
+  }
 
   package func trainingNoise() throws -> TrainingNoise { try scheduler.trainingNoise() }
 
@@ -23,14 +35,14 @@ extension VideoModel {
   package var isPixelSpace: Bool { if case .pixels = codec { true } else { false } }
 
   /// A backbone over other weights, such as those with trainable pairs. Copies no weight.
-  package func backbone(from source: any WeightSource) throws(WeightsError) -> WanTransformer {
-    try WanTransformer(Weights(source), transformer.config)
+  package func backbone(from source: any WeightSource) throws -> WanTransformer {
+    try WanTransformer(Weights(source), try trainable.config)
   }
 
   /// This model with another backbone, for samples during a training.
   package func replacing(backbone other: WanTransformer) -> VideoModel {
     VideoModel(
-      info: info, adapters: adapters, transformer: other, controls: controls, codec: codec, text: text,
+      info: info, adapters: adapters, denoiser: other, controls: controls, codec: codec, text: text,
       scheduler: scheduler,
       coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
   }

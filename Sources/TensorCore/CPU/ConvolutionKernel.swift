@@ -25,6 +25,8 @@ public final class ConvolutionKernel: Sendable {
   private let bias: Tensor
   private let source: Source
   private let cache: Mutex<Cache>
+  /// Made when a gradient is first asked for.
+  private let turned = Mutex<ConvolutionKernel?>(nil)
 
   /// Where oneDNN's filters come from.
   private enum Source {
@@ -55,13 +57,14 @@ public final class ConvolutionKernel: Sendable {
   ///   - weight: `[out, in, height, width]` as checkpoints store it.
   ///   - bias: `[out]`, zeros when nil.
   ///   - stride: the stride of the convolutions to come; others work too, at the price of a second copy.
-  public init(weight: Tensor, bias: Tensor?, stride: Int = 1) {
+  ///   - format: the number format that the weight came in, in which large filters are kept.
+  public init(weight: Tensor, bias: Tensor?, stride: Int = 1, format: DType = .float32) {
     precondition(weight.rank == 4, "convolution weight of shape \(weight.shape)")
     (outputs, inputs, height, width) = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
     self.bias = bias?.contiguous() ?? Tensor.zeros([weight.shape[0]])
     cache = Mutex(Cache())
     if stride == 1, WinogradFilters.suits(inputs: inputs, outputs: outputs, height: height, width: width) {
-      let filters = WinogradFilters(taps: [weight], bias: bias)
+      let filters = WinogradFilters(taps: [weight], bias: bias, format: format)
       (winograd, source) = (filters, .winograd(filters, tap: 0))
       return
     }
@@ -88,6 +91,40 @@ public final class ConvolutionKernel: Sendable {
     self.bias = bias?.contiguous() ?? Tensor.zeros([filters.outputs])
     (winograd, source) = (nil, .winograd(filters, tap: tap))
     cache = Mutex(Cache())
+  }
+
+  /// The filters `[out, in, height, width]`, unpacked.
+  package func weight() -> Tensor {
+    if case .winograd(let filters, let tap) = source { return filters.weight(tap) }
+    let plain = cache.withLock { cache in
+      OneDNN.singleThreaded {
+        PackedWeights(cache.packed[0], as: OneDNN.descriptor([outputs, inputs, height, width], dnnl_oihw))
+      }
+    }
+    return Tensor(shape: [outputs, inputs, height, width]) {
+      $0.baseAddress?.update(from: plain.storage.floats, count: $0.count)
+    }
+  }
+
+  /// The filters of the gradient: turned around, from outputs to inputs.
+  func transposed() -> ConvolutionKernel {
+    turned.withLock { known in
+      if let known { return known }
+      let plain = weight()
+      let (area, count) = (height * width, inputs * outputs)
+      let flipped = Tensor(shape: [inputs, outputs, height, width]) { values in
+        for index in 0..<count {
+          let (input, output) = (index / outputs, index % outputs)
+          for place in 0..<area {
+            values[index * area + place] = plain.base[(output * inputs + input) * area + area - 1 - place]
+          }
+        }
+      }
+      keepAlive(plain)
+      let kernel = ConvolutionKernel(weight: flipped, bias: nil)
+      known = kernel
+      return kernel
+    }
   }
 
   /// The primitive for a band, made on first use. Shapes change rarely; at most a few dozen are kept.
