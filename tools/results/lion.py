@@ -26,6 +26,8 @@ p.add_argument("--grid-seeds", type=int, default=64)
 p.add_argument("--only", choices=["clips", "train", "generate", "score"], action="append")
 p.add_argument("--adapters", help="folder with trained adapters (lion/NAME.safetensors, vanilla/…, plain/…) to take instead of training")
 a = p.parse_args()
+if not os.path.exists(os.path.join(a.judge, "judge.py")):
+    sys.exit(f"--judge '{a.judge}' holds no judge.py; name the folder of the judge kit")
 os.makedirs(a.work, exist_ok=True)
 sys.path.insert(0, a.judge)
 sys.dont_write_bytecode = True
