@@ -9,6 +9,10 @@ package import TensorCore
 ///
 /// Tokens, mask and routing are those of a run (`WanControls`): the trainer makes the same `ControlSignal`.
 ///
+/// Trained are the token in the middle of the range and its way from there to the end; the file gets e0 and e1, the same
+/// line. Of e0 and e1 themselves both gradients point the same way, an optimiser that takes steps of one size moves both
+/// alike, and the norm in front of the projections drops their common factor: such a token says nothing.
+///
 /// Reference: LiON-LoRA (2507.05678), controllable token; its parametrisation and the start are ours.
 package struct LionMethod: TrainingMethod {
   private let settings: ControlRecipe
@@ -31,7 +35,7 @@ package struct LionMethod: TrainingMethod {
     self.others = others
   }
 
-  /// e0 and e1 near nothing, and a bias for each block that gives the token's key `share` of the attention.
+  /// Middle and way near nothing, and a bias for each block that gives the token's key `share` of the attention.
   package func parameters(for model: VideoModel, _ random: inout TorchRandom) -> [ExtraParameter] {
     let config = model.backboneConfig
     let deviation: Float = 0.02
@@ -41,8 +45,8 @@ package struct LionMethod: TrainingMethod {
       ExtraParameter(name: name, value: value, rateFactor: settings.rate)
     }
     return [
-      parameter("control.e0", random.randn([config.dim]) * deviation),
-      parameter("control.e1", random.randn([config.dim]) * deviation),
+      parameter("control.middle", random.randn([config.dim]) * deviation),
+      parameter("control.way", random.randn([config.dim]) * deviation),
       parameter("control.bias", Tensor(repeating: bias, shape: [config.numLayers])),
     ]
   }
@@ -56,13 +60,14 @@ package struct LionMethod: TrainingMethod {
 
   package func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) throws -> RunContext {
     if let reason = problem(label) { throw TrainingError.data(path: "a clip", reason: reason) }
-    let strength = Float(label["amplitude"]?.double ?? 0)
+    let (low, high) = (settings.range[0], settings.range[1])
+    let place = Float((2 * (label["amplitude"]?.double ?? 0) - low - high) / (high - low))
     var run = run
     // One token that all frames see is the same as an equal one for each frame.
     run.controls = [
       ControlSignal(
         adapterIndex: 0,
-        tokens: extra[0].adding(extra[1], scaledBy: strength).reshaped([1, 1, extra[0].count]), bias: extra[2]
+        tokens: extra[0].adding(extra[1], scaledBy: place).reshaped([1, 1, extra[0].count]), bias: extra[2]
       )
     ]
     run.strengths = [[1]]
@@ -84,8 +89,11 @@ package struct LionMethod: TrainingMethod {
   }
 
   package func control(_ extra: [Tensor]) -> ControlToken? {
-    ControlToken(
-      coefficients: Tensor.concatenated(extra[..<2].map { $0.reshaped([1, $0.count]) }, axis: 0),
+    let (low, high) = (settings.range[0], settings.range[1])
+    let start = extra[0].adding(extra[1], scaledBy: Float(-(low + high) / (high - low)))
+    let slope = extra[1] * Float(2 / (high - low))
+    return ControlToken(
+      coefficients: Tensor.concatenated([start, slope].map { $0.reshaped([1, $0.count]) }, axis: 0),
       bias: extra[2], range: settings.strengths)
   }
 
