@@ -45,7 +45,7 @@ package struct Trainer {
     self.recipe = recipe
     self.method = method
     self.cancellation = cancellation
-    source = model.backboneSource
+    source = try PackedSource(model.backboneSource)
     objective = NoisingTarget(try model.trainingNoise(), shift: recipe.shift)
     rate = LearningRate(recipe)
     random = StepRandom(seed: recipe.seed)

@@ -96,6 +96,15 @@ public struct LayerUpdate: Sendable {
     }
   }
 
+  /// The update as one low-rank pair at the strength of the run, nil where it is off or something else.
+  func pair(for x: Tensor, _ run: RunContext) -> LoRAPair? {
+    guard bias == nil, strengths(x, run) == nil, case .lowRank(let pair)? = composed(run.compose) else {
+      return nil
+    }
+    let strength = run.meanStrength(of: adapterIndex)
+    return strength == 0 ? nil : LoRAPair(down: pair.down, up: pair.up, scale: strength * pair.scale)
+  }
+
   /// `[1, L, 1]`: the strength of each token's latent frame where it differs between them, else nil.
   private func strengths(_ x: Tensor, _ run: RunContext) -> Tensor? {
     guard case .frames(let perFrame) = run.axis, let frames = run.animatedStrength(of: adapterIndex) else {
