@@ -76,9 +76,9 @@ import Testing
     for (module, norm) in header.weightNorms { #expect(abs(norm - (measured[module] ?? 0)) < 1e-6) }
     let token = try #require(try file.controlToken())
     #expect(token.width == 32 && token.bias.count == 2 && token.coefficients.shape == [2, 32])
-    // The token has moved, its bias has started at a share of 2 %.
-    #expect(token.coefficients.array().contains { abs($0) > 0.05 })
-    let start = logf(0.02 / 0.98 * Float(model.attentionKeys))
+    // The token's bias has started at its share and has moved.
+    let share = Float(try recipe().control.share)
+    let start = logf(share / (1 - share) * Float(model.attentionKeys))
     #expect(token.bias.array().allSatisfy { abs($0 - start) < 0.5 && $0 != start })
 
     func frames(_ strength: Float) throws -> [Frame] {

@@ -53,23 +53,25 @@ def at(*parts):
 
 # ---------------------------------------------------------------- training clips
 def clips(name, amplitudes):
-    """7,200 clips of one move, in the batches in which the kit's own baseline draws them."""
+    """Clips of one move: for the kit's own baseline the 7,200 that it draws, else 2,048 of every amplitude."""
     import torch
+    torch.set_num_threads(1)
     import world as W
     from safetensors.torch import save_file
     out = at("clips", f"{name}-{'full' if amplitudes[0] > 0 else 'range'}.safetensors")
     if os.path.exists(out):
         return out
     frames, labels = [], []
-    for it in range(900):
+    batch, batches = (8, 900) if amplitudes[0] > 0 else (64, 32)
+    for it in range(batches):
         seed = 500_000_000 + (1_000_000 if amplitudes[0] > 0 else 2_000_000) + it
         if name == OBJECT:
-            f, l = W.clips(8, seed, motions=[OBJECT], cameras=["static"], motion_amp=amplitudes, still_frac=0.1)
+            f, l = W.clips(batch, seed, motions=[OBJECT], cameras=["static"], motion_amp=amplitudes, still_frac=0.1)
         else:
             still = dict(static_frac=0.1) if amplitudes[0] == 0 else {}
-            f, l = W.clips(8, seed, motions=W.BASE_MOTIONS, cameras=[name], camera_amp=amplitudes, still_frac=0.3, **still)
+            f, l = W.clips(batch, seed, motions=W.BASE_MOTIONS, cameras=[name], camera_amp=amplitudes, still_frac=0.3, **still)
         frames.append(W.to_uint8(f))
-        for i in range(8):
+        for i in range(batch):
             words = W.caption_words(l, i)
             if name == OBJECT:
                 # Text says nothing of the motion, or that there is none: what moves is the adapter's alone.

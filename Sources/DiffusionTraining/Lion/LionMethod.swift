@@ -35,18 +35,18 @@ package struct LionMethod: TrainingMethod {
     self.others = others
   }
 
-  /// Middle and way near nothing, and a bias for each block that gives the token's key `share` of the attention.
+  /// Middle and way as large as a token's entries after the norm, so that steps turn them slowly enough for the pairs to
+  /// learn what they say; and a bias for each block that gives the token's key `share` of the attention.
   package func parameters(for model: VideoModel, _ random: inout TorchRandom) -> [ExtraParameter] {
     let config = model.backboneConfig
-    let deviation: Float = 0.02
     let odds = Float(settings.share / (1 - settings.share))
     let bias = logf(odds * Float(model.attentionKeys))
     func parameter(_ name: String, _ value: Tensor) -> ExtraParameter {
       ExtraParameter(name: name, value: value, rateFactor: settings.rate)
     }
     return [
-      parameter("control.middle", random.randn([config.dim]) * deviation),
-      parameter("control.way", random.randn([config.dim]) * deviation),
+      parameter("control.middle", random.randn([config.dim])),
+      parameter("control.way", random.randn([config.dim])),
       parameter("control.bias", Tensor(repeating: bias, shape: [config.numLayers])),
     ]
   }
