@@ -6,7 +6,7 @@ public struct ControlRecipe: Sendable, Equatable {
   public var rate = 10.0
   /// The share of a video token's attention that the token's key starts with. Methods that start it at a fixed logit
   /// leave the token unseen among many keys, and what is not seen is not learned.
-  public var share = 0.02
+  public var share = 0.5
   /// The strengths that labels may have. A range with negative numbers is for moves with a mirror image.
   public var range = [0.0, 1.0]
   /// Trained adapters whose input directions the new one is kept away from.
