@@ -77,7 +77,8 @@ extension VideoModel {
   {
     VideoModel(
       info: info, adapters: adapters, denoiser: denoiser, controls: controls, codec: codec, text: text,
-      scheduler: scheduler, coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
+      scheduler: scheduler, coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone
+    )
   }
 
   /// Latents `[1, C, f, h, w]` of frames of one size.
