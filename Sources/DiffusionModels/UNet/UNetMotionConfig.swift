@@ -127,10 +127,14 @@ public struct UNetMotionConfig: Sendable, Equatable {
     sampleSize = try config.integer("sample_size", in: 1...4096, default: 64)
     self.motion = motion
     guard normEps > 0, normEps < 1 else { throw config.invalid("norm_eps", "must be above 0") }
-    for channels in blockOutChannels where channels % normNumGroups != 0 || channels % 2 != 0 {
-      throw config.invalid(
-        "block_out_channels",
-        "has \(channels), which is odd or no multiple of norm_num_groups \(normNumGroups)")
+    for channels in blockOutChannels {
+      guard channels % normNumGroups == 0 else {
+        throw config.invalid(
+          "norm_num_groups", "is \(normNumGroups), which does not divide the \(channels) channels of a block")
+      }
+      guard channels % 2 == 0 else {
+        throw config.invalid("block_out_channels", "has \(channels), which is odd")
+      }
     }
     try check(numAttentionHeads, config, headsKey)
   }
