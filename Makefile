@@ -7,7 +7,7 @@ SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC
 PREFIX ?= /usr/local
 
 .PHONY: demo test build install packages plugin lint imports symbols pipelines unit bench results-windows results-speed \
-  results-precision results-cache results-rss results-nano soak fuzz clean
+  results-precision results-cache results-rss results-nano results-lion soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -79,6 +79,11 @@ CLIPS ?= $(wildcard media/*.mp4)
 results-nano: build
 	python3 tools/nano/results.py --videolora $(RELEASE)/videolora --clips $(CLIPS) $(if $(HELD_OUT),--held-out $(HELD_OUT)) \
 	  $(if $(JUDGE),--judge $(JUDGE))
+
+# LiON against a plain LoRA on the judge kit's base: clips, trainings, generated clips, tables, a verdict. Goes on where it was
+# interrupted; LION="--jobs 2 --grid-seeds 16" and the like are handed on.
+results-lion: build
+	tools/results/lion.sh $(RELEASE)/videolora --judge "$(JUDGE)" --work "$(if $(WORK),$(WORK),out/lion)" $(LION)
 
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build

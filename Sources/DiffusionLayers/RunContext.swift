@@ -23,6 +23,8 @@ public struct RunContext: Sendable {
 
   /// The control tokens of adapters that have one and are not off.
   public var controls: [ControlSignal] = []
+  /// Whether the rows are an adapter's own control token, which other adapters do not touch.
+  package var isControlToken = false
 
   public init(
     strengths: [[Float]] = [], axis: TokenAxis = .none, cancellation: Cancellation? = nil,

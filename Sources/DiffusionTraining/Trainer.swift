@@ -45,7 +45,7 @@ package struct Trainer {
     self.recipe = recipe
     self.method = method
     self.cancellation = cancellation
-    source = model.backboneSource
+    source = try PackedSource(model.backboneSource)
     objective = NoisingTarget(try model.trainingNoise(), shift: recipe.shift)
     rate = LearningRate(recipe)
     random = StepRandom(seed: recipe.seed)
@@ -65,7 +65,7 @@ package struct Trainer {
         module: $0.module, shape: $0.shape, rank: min(recipe.rank, $0.shape.min() ?? 1), random: &generator)
     }
     state = TrainableState(
-      factors: factors, extra: method.parameters(for: model, &generator), recipe: recipe)
+      factors: factors, extra: try method.parameters(for: model, &generator), recipe: recipe)
     // Errors of targets and clips before the first step.
     let trainable = TrainableSource(source, factors: factors, scale: Float(recipe.scale))
     _ = try model.backbone(from: trainable)

@@ -54,13 +54,16 @@ public enum Training {
     _ model: VideoModel, data: any TrainingData, recipe: TrainingRecipe, output: String,
     options: TrainingOptions = TrainingOptions()
   ) throws -> TrainingSummary {
-    try run(model, data: data, recipe: recipe, method: PlainMethod(), output: output, options: options)
+    try run(
+      model, data: data, recipe: recipe, method: try recipe.makeMethod(for: model), output: output,
+      options: options)
   }
 
   package static func run(
     _ model: VideoModel, data: any TrainingData, recipe: TrainingRecipe, method: any TrainingMethod,
     output: String, options: TrainingOptions
   ) throws -> TrainingSummary {
+    try method.check(data)
     var trainer = try Trainer(
       model, data, recipe, method: method, promptEmbeds: options.promptEmbeds,
       cancellation: options.cancellation)
@@ -105,7 +108,8 @@ public enum Training {
         }
       }
       if options.sampleEvery > 0, step % options.sampleEvery == 0, let sample = options.sample {
-        try sample(model.replacing(backbone: try trainer.backbone()), step)
+        let control = method.control(trainer.state.result.extra.map(\.value))
+        try sample(model.replacing(backbone: try trainer.backbone(), control: control), step)
       }
       if options.cancellation.isCancelled, step < recipe.steps {
         throw try failure(Cancelled(), trainer, save, checkpoint)
@@ -113,9 +117,13 @@ public enum Training {
     }
     let result = trainer.state.result
     try save(trainer)
+    let control = method.control(result.extra.map(\.value))
+    let header = header(recipe, model, control)
     try TrainedAdapter(
-      factors: result.factors, scale: recipe.scale, metadata: header(recipe, model)
+      factors: result.factors, scale: recipe.scale, header: header, control: control,
+      metadata: metadata(recipe, model)
     ).write(to: output)
+    try addOrthogonality(recipe, to: output)
     TrainingCheckpoint.remove(checkpoint)
     return TrainingSummary(
       steps: recipe.steps, stepsNow: recipe.steps - first, seconds: now() - start,
@@ -149,13 +157,40 @@ public enum Training {
       etaSeconds: Double(steps - state.step) / max(speed, 1e-9))
   }
 
-  /// What the adapter's header says of itself. No date: the same training writes the same bytes.
-  private static func header(_ recipe: TrainingRecipe, _ model: VideoModel) -> [(String, String)] {
+  /// What the adapter says of itself beside its header. No date: the same training writes the same bytes.
+  private static func metadata(_ recipe: TrainingRecipe, _ model: VideoModel) -> [(String, String)] {
     let base = model.info.name.split(separator: "/").last.map(String.init) ?? model.info.name
     return [
-      ("role", recipe.role), ("method", recipe.method), ("rank", "\(recipe.rank)"), ("base_model", base),
+      ("method", recipe.method), ("rank", "\(recipe.rank)"), ("base_model", base),
       ("base_family", model.info.family), ("recipe", JSONValue.object(recipe.json).serialized()),
     ] + (recipe.licence.isEmpty ? [] : [("licence", recipe.licence)])
+  }
+
+  private static func header(_ recipe: TrainingRecipe, _ model: VideoModel, _ control: ControlToken?)
+    -> AdapterHeader
+  {
+    var header = AdapterHeader()
+    (header.base, header.role, header.method) = (model.info.family, recipe.role, recipe.method)
+    header.rank = recipe.rank
+    header.strengthRange = control?.range
+    header.licence = recipe.licence.isEmpty ? nil : recipe.licence
+    return header
+  }
+
+  /// Writes into the file how its updates lie to those it was kept away from: the mean |cosine|, by module.
+  private static func addOrthogonality(_ recipe: TrainingRecipe, to output: String) throws(LoRAError) {
+    guard recipe.method == "lion", !recipe.control.orthogonalTo.isEmpty else { return }
+    let file = try LoRAFile(path: output)
+    var sums: [String: (sum: Double, count: Int)] = [:]
+    for path in recipe.control.orthogonalTo {
+      for layer in try AdapterInterference([try LoRAFile(path: path), file]).layers {
+        let known = sums[layer.module] ?? (0, 0)
+        sums[layer.module] = (known.sum + layer.cosine, known.count + 1)
+      }
+    }
+    var header = try file.header() ?? AdapterHeader()
+    header.orthogonality = sums.mapValues { $0.sum / Double($0.count) }
+    try LoRAWriter.write(file, header: header, path: output)
   }
 
   private static func rounded(_ loss: Float) -> Double { Double("\(loss)") ?? Double(loss) }

@@ -4,7 +4,6 @@ import DiffusionLayers
 public enum TrainingError: Error, Equatable, CustomStringConvertible {
   case recipe(key: String, reason: String)
   case data(path: String, reason: String)
-  case clipSize(file: String, found: String, first: String, expected: String)
   case notFinite(step: Int, what: String, checkpoint: String?)
   case interrupted(step: Int, steps: Int, checkpoint: String)
   case checkpoint(file: String, reason: String)
@@ -13,8 +12,6 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .recipe(let key, let reason): "the recipe's '\(key)' \(reason)"
     case .data(let path, let reason): "'\(path)' \(reason)"
-    case .clipSize(let file, let found, let first, let expected):
-      "the clips differ: '\(file)' has \(found), '\(first)' \(expected); cut or scale them to one size"
     case .notFinite(let step, let what, let checkpoint):
       "the \(what) of step \(step) is not finite; lower lr, or look for damaged clips"
         + (checkpoint.map { "; the state before it is in '\($0)'" } ?? "")

@@ -79,7 +79,7 @@ extension RecipeField {
 extension TrainingRecipe {
   /// Every key, in the order in which they are printed.
   static let fields: [RecipeField] = [
-    .text("method", \.method, ["lora"]),
+    .text("method", \.method, methods),
     .text("role", \.role, ["content", "style", "motion", "camera", "effect", "domain"]),
     RecipeField(
       key: "targets", rule: "must be a list of one or more names of layers",
@@ -95,22 +95,28 @@ extension TrainingRecipe {
     .number("lr", \.learningRate, 0...10), .integer("warmup", \.warmup, 0...1_000_000),
     .choice("decay", \.decay), .number("weight_decay", \.weightDecay, 0...10),
     RecipeField(
-      key: "betas", rule: "must be two numbers from 0 up to, but not including, 1",
-      get: { .array($0.betas.map(JSONValue.number)) },
+      key: "adam", rule: "must be both betas, from 0 up to, but not including, 1, and an epsilon in 1e-30…1",
+      get: { .array(($0.betas + [$0.epsilon]).map(JSONValue.number)) },
       set: { recipe, value in
         let numbers = value.array?.compactMap(\.double) ?? []
-        guard numbers.count == 2, value.array?.count == 2, numbers.allSatisfy({ (0..<1).contains($0) }) else {
-          return false
-        }
-        recipe.betas = numbers
+        guard numbers.count == 3, value.array?.count == 3, numbers[..<2].allSatisfy({ (0..<1).contains($0) }),
+          (1e-30...1).contains(numbers[2])
+        else { return false }
+        (recipe.betas, recipe.epsilon) = (Array(numbers[..<2]), numbers[2])
         return true
       }),
-    .number("epsilon", \.epsilon, 1e-30...1), .number("clip_norm", \.clipNorm, 0...1e9),
+    .number("clip_norm", \.clipNorm, 0...1e9),
     .number("ema", \.ema, 0...0.999999), .number("caption_dropout", \.captionDropout, 0...1),
     .number("trigger_dropout", \.triggerDropout, 0...1), .choice("timesteps", \.timesteps),
     .number("shift", \.shift, 0...1000), .integer("seed", \.seed, 0...Int(Int32.max)),
     .integer("frames", \.frames, 0...4096), .flag("checkpointing", \.checkpointing),
     .number("hold_out", \.holdOut, 0...0.9), .integer("save_every", \.saveEvery, 1...1_000_000),
-    .text("licence", \.licence),
+    RecipeField(
+      key: "control", rule: ControlRecipe.rule, get: { .object($0.control.json) },
+      set: { recipe, value in
+        guard let changed = value.object.flatMap(recipe.control.changed) else { return false }
+        recipe.control = changed
+        return true
+      }), .text("licence", \.licence),
   ]
 }

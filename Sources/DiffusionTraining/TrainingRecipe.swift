@@ -21,7 +21,7 @@ public struct TrainingRecipe: Sendable, Equatable {
     case tail
   }
 
-  /// `lora`; later methods bring tensors and losses of their own.
+  /// `lora`, or `lion` for a strength token beside the pairs.
   public var method = "lora"
   /// What the adapter is for: content, style, motion, camera, effect or domain.
   public var role = "style"
@@ -59,13 +59,25 @@ public struct TrainingRecipe: Sendable, Equatable {
   public var holdOut = 0.0
   /// Steps between resumable checkpoints, and between held-out losses.
   public var saveEvery = 200
+  /// The strength token of `lion`.
+  public var control = ControlRecipe()
   /// Licence of the adapter, for its header.
   public var licence = ""
 
   public init() {}
 
   /// The recipes that are known by name.
-  public static let named: [String: TrainingRecipe] = ["lora": TrainingRecipe()]
+  public static let named: [String: TrainingRecipe] = ["lora": TrainingRecipe(), "lion": lion]
+
+  /// LiON-LoRA (2507.05678): the motion of labelled clips, its strength in a token. Captions never name the motion: text
+  /// must not carry what the token is there for.
+  private static let lion: TrainingRecipe = {
+    var recipe = TrainingRecipe()
+    (recipe.method, recipe.role) = ("lion", "camera")
+    (recipe.rank, recipe.steps, recipe.batch) = (8, 2000, 8)
+    recipe.triggerDropout = 1
+    return recipe
+  }()
 
   /// alpha / rank.
   public var scale: Double { (alpha > 0 ? alpha : Double(rank)) / Double(rank) }

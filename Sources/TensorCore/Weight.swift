@@ -9,6 +9,8 @@ import CKernels
 public struct Weight: Sendable {
   public let shape: [Int]
   let values: Values
+  /// The matrix once more as the kernels of a training read it; see `packed()`.
+  var panels: PanelMatrix?
 
   enum Values: Sendable {
     case floats(Tensor)
@@ -40,6 +42,15 @@ public struct Weight: Sendable {
     let storage = Storage(count: (count + 1) / 2)
     try initializing(UnsafeMutableRawBufferPointer(start: storage.floats, count: 2 * count))
     self.init(shape: shape, values: .halves(storage, format))
+  }
+
+  /// The same matrix with a copy packed for a training, where it is read by every sample of every step, forwards and
+  /// backwards. Results are those of f32, whatever the format.
+  package func packed() -> Weight {
+    precondition(shape.count == 2, "packing a weight of shape \(shape)")
+    var copy = self
+    copy.panels = PanelMatrix(floats())
+    return copy
   }
 
   /// Number of elements.

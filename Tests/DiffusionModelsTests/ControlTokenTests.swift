@@ -147,6 +147,26 @@ import Testing
     #expect(seen.relative > 1e-3, "\(seen)")
   }
 
+  @Test func gradientsOfTokensPassCheckpointedBlocks() throws {
+    let model = try model()
+    let (first, second) = (signal(0, 11, bias: 1), signal(1, 12, bias: 0.5))
+    let results = try [false, true].map { recomputes in
+      let leaves = [first.tokens, first.bias, second.tokens].map { $0.trainable() }
+      let controls = [
+        ControlSignal(adapterIndex: 0, tokens: leaves[0], bias: leaves[1]),
+        ControlSignal(adapterIndex: 1, tokens: leaves[2], bias: second.bias),
+      ]
+      var run = run(controls)
+      run.recomputesActivations = recomputes
+      let y = try output(model, run)
+      return y.meanSquaredError(Tensor.zeros(y.shape)).gradients(of: leaves)
+    }
+    for (plain, recomputed) in zip(results[0], results[1]) {
+      #expect(plain.array() == recomputed.array())
+      #expect(plain.array().contains { abs($0) > 1e-6 } && plain.isFinite)
+    }
+  }
+
   @Test func samplesOfABatchHaveTokensOfTheirOwn() throws {
     let model = try model()
     let (a, b) = (signal(0, 11, bias: 1), signal(0, 12, bias: 1))

@@ -99,6 +99,23 @@ import Testing
     }
   }
 
+  /// The same with tokens: the attacked adapter's own token passes through the update that its file states.
+  @Test func normHoldsForTokensToo() throws {
+    let first = try adapter(7)
+    let plain = try adapter(8)
+    var header = AdapterHeader()
+    header.role = "camera"
+    header.weightNorms = try LoRAFile(path: plain).measuredNorms()
+    let (second, attacked) = (try adapter(8, header: header), try adapter(8, scale: 5, header: header))
+    defer { for path in [first, plain, second, attacked] { unlink(path) } }
+    for (mode, isSafe) in [(ComposeMode.norm, true), (.sum, false)] {
+      let before = try frames([first, second], [[0.5], [0.7]], compose: mode)
+      let after = try frames([first, attacked], [[0.5], [0.7]], compose: mode)
+      let mean = change(before, after).reduce(0, +) / 4
+      #expect(isSafe ? mean < 0.1 : mean > 2, "\(mode): \(mean)")
+    }
+  }
+
   /// T3 in a run: an adapter whose B was made five times as large changes nothing under `norm`.
   @Test func composeModesInARun() throws {
     let first = try adapter(5, isPlain: true)

@@ -17,7 +17,8 @@ import Testing
         && changed.learningRate == 0.5)
     for (key, value) in [
       ("rank", JSONValue.integer(0)), ("decay", "sideways"), ("lr", "fast"), ("targets", []), ("nothing", 1),
-      ("betas", [0.9]), ("betas", [0.9, 1.0]), ("seed", -1),
+      ("adam", [0.9, 0.99]), ("adam", [0.9, 1.0, 1e-8]), ("control", ["rat": 1]),
+      ("control", ["range": [1, 0]]), ("control", ["share": 1]), ("method", "lionn"), ("seed", -1),
     ] {
       let error = #expect(throws: TrainingError.self) { try recipe.changed(by: [key: value]) }
       #expect("\(try #require(error))".contains("'\(key)'"))

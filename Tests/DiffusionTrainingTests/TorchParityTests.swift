@@ -9,16 +9,62 @@ import Testing
 
 /// Gradients and loss curves against torch and peft (Tests/Fixtures/generate/training.py).
 @Suite struct TorchParityTests {
-  /// Another model and what the script made of it may stand in for the fixture.
-  private static let model = Result {
-    try VideoModel.load(environment("VIDEOLORA_TRAINING_MODEL") ?? Fixture.path("tag_model"))
+  /// A model and what torch and peft made of it.
+  struct Golden: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    let file: String
+    let model: @Sendable () throws -> VideoModel
+    var clips = Stripes(count: 2)
   }
+
+  /// The fixtures, and models that are too large to be one: the base of the judge kit, in the folder that `JUDGE` names,
+  /// and what the script was run on by hand.
+  static let goldens: [Golden] = {
+    let latents = Stripes(count: 2, frames: 5, height: 32, width: 32)
+    var all = [
+      Golden(testDescription: "tag_model", file: Fixture.path("training_golden.safetensors")) {
+        try VideoModel.load(Fixture.path("tag_model"))
+      },
+      Golden(
+        testDescription: "wan_tiny", file: Fixture.path("training_wan_golden.safetensors"), model: wan,
+        clips: latents),
+    ]
+    if let kit = environment("JUDGE") {
+      all.append(
+        Golden(testDescription: "judge", file: Fixture.path("training_judge_golden.safetensors")) {
+          try VideoModel.load(kit + "/base")
+        })
+    }
+    if let path = environment("VIDEOLORA_TRAINING_MODEL"),
+      let file = environment("VIDEOLORA_TRAINING_GOLDEN")
+    {
+      let isPixelSpace = (try? VideoModel.load(path).isPixelSpace) ?? false
+      all.append(
+        Golden(
+          testDescription: path, file: file, model: { try VideoModel.load(path) },
+          clips: isPixelSpace ? Stripes(count: 2) : latents))
+    }
+    return all
+  }()
 
   private static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
-  private func golden() throws -> SafetensorsFile {
-    try SafetensorsFile(
-      path: Self.environment("VIDEOLORA_TRAINING_GOLDEN") ?? Fixture.path("training_golden.safetensors"))
+  /// The small Wan transformer with the small Wan autoencoder.
+  private static func wan() throws -> VideoModel {
+    var template = Array("/tmp/videolora-wan-XXXXXX".utf8CString)
+    let folder = try #require(mkdtemp(&template).map { String(cString: $0) })
+    defer { _ = "rm -rf \(folder)".withCString { system($0) } }
+    for part in ["transformer", "text_encoder", "tokenizer", "scheduler"] {
+      symlink(Fixture.path("wan_tiny/\(part)"), "\(folder)/\(part)")
+    }
+    symlink(Fixture.path("autoencoder_kl_wan/vae"), folder + "/vae")
+    let index = """
+      {"transformer": ["diffusers", "WanTransformer3DModel"], "vae": ["diffusers", "AutoencoderKLWan"],
+       "text_encoder": ["transformers", "UMT5EncoderModel"], "tokenizer": ["transformers", "T5TokenizerFast"],
+       "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
+      """
+    try AtomicFile.write(Array(index.utf8), to: folder + "/model_index.json")
+    return try VideoModel.load(folder)
   }
 
   /// The golden's spelling of `MODULE.lora_A`.
@@ -44,9 +90,10 @@ import Testing
       context: try file["text"].narrow(0, from: index, length: 1).contiguous())
   }
 
-  private func trainer(_ recipe: TrainingRecipe, _ file: SafetensorsFile, _ prefix: String) throws -> Trainer
-  {
-    var trainer = try Trainer(try Self.model.get(), Stripes(count: 2), recipe, method: PlainMethod())
+  private func trainer(
+    _ golden: Golden, _ recipe: TrainingRecipe, _ file: SafetensorsFile, _ prefix: String
+  ) throws -> Trainer {
+    var trainer = try Trainer(try golden.model(), golden.clips, recipe, method: PlainMethod())
     var state = trainer.state
     var values: [Tensor] = []
     for (name, value) in zip(state.names, state.values) {
@@ -59,8 +106,8 @@ import Testing
     return trainer
   }
 
-  @Test func gradientsOfEveryLinearLayer() throws {
-    let file = try golden()
+  @Test(arguments: goldens) func gradientsOfEveryLinearLayer(_ golden: Golden) throws {
+    let file = try SafetensorsFile(path: golden.file)
     var recipe = recipe()
     (recipe.rank, recipe.alpha) = (2, 2)
     recipe.targets = [
@@ -69,7 +116,7 @@ import Testing
     ]
     for checkpointing in [false, true] {
       recipe.checkpointing = checkpointing
-      let trainer = try trainer(recipe, file, "all")
+      let trainer = try trainer(golden, recipe, file, "all")
       let layers = file.names.count { $0.hasPrefix("all.A.") }
       #expect(trainer.state.factors.count == layers)
       let (loss, gradients) = try trainer.gradients(2) { try item(file, step: 0, $0) }
@@ -81,9 +128,9 @@ import Testing
     }
   }
 
-  @Test func tenStepsOfAdamW() throws {
-    let file = try golden()
-    var trainer = try trainer(recipe(), file, "attention")
+  @Test(arguments: goldens) func tenStepsOfAdamW(_ golden: Golden) throws {
+    let file = try SafetensorsFile(path: golden.file)
+    var trainer = try trainer(golden, recipe(), file, "attention")
     let (losses, norms) = (try file["attention.losses"].array(), try file["attention.norms"].array())
     for step in 0..<10 {
       let report = try trainer.step(2) { try item(file, step: step, $0) }

@@ -43,8 +43,8 @@ import Testing
     let names = try SafetensorsFile(path: output).names
     #expect(names.contains("transformer.blocks.0.attn1.to_q.lora_A.weight"))
     #expect(names.contains("transformer.blocks.1.attn2.to_out.0.lora_B.weight"))
-    let profile = try JSONValue.parse(try #require(file.metadata("norm_profile"))).object
-    #expect(profile?["blocks.0.attn1.to_q"]?.double?.isFinite == true)
+    let header = try #require(try file.header())
+    #expect(header.weightNorms["blocks.0.attn1.to_q"]?.isFinite == true && header.method == "lora")
     let adapted = try model.adapted(with: [AdapterRequest(path: output)])
     #expect(adapted.adapters[0].rank == 2 && adapted.adapters[0].matchedKeys == 32)
     // Nothing is left of the checkpoint.
@@ -134,10 +134,10 @@ import Testing
       try Training.run(model, data: Stripes(count: 5), recipe: recipe, output: output)
     }
     #expect("\(try #require(target))".contains("to_nowhere"))
-    #expect(throws: TrainingError.self) { try ClipFiles(folder) }
-    #expect(throws: TrainingError.self) { try ClipFiles(folder + "/missing") }
+    #expect(throws: DatasetError.self) { try ClipDataset(folder) }
+    #expect(throws: DatasetError.self) { try ClipDataset(folder + "/missing") }
     try AtomicFile.write([1, 2, 3], to: folder + "/broken.safetensors")
-    #expect(throws: WeightsError.self) { try ClipFiles(folder) }
+    #expect(throws: DatasetError.self) { try ClipDataset(folder) }
     unlink(folder + "/broken.safetensors")
     for (name, height) in [("a", 8), ("b", 12)] {
       var writer = SafetensorsWriter(metadata: [("labels", #"[{"caption": ["disc"], "camera": "pan_left"}]"#)]
@@ -147,9 +147,9 @@ import Testing
         shape: [2, height, 16, 3])
       try writer.write(to: folder + "/\(name).safetensors")
     }
-    let size = #expect(throws: TrainingError.self) { try ClipFiles(folder) }
-    #expect("\(try #require(size))".contains("2 frames 16x12"))
-    let one = try ClipFiles(folder + "/a.safetensors")
+    let size = #expect(throws: DatasetError.self) { try ClipDataset(folder) }
+    #expect("\(try #require(size))".contains("16x12"))
+    let one = try ClipDataset(folder + "/a.safetensors")
     #expect(one.count == 1)
     #expect(try one.sample(0, draw: 0).caption == "disc")
     // A folder that does not exist, and a device without space.
@@ -164,7 +164,7 @@ import Testing
     func parameters(for model: VideoModel, _ random: inout TorchRandom) -> [ExtraParameter] {
       [ExtraParameter(name: "control.e0", value: Tensor([2, -1], shape: [2]), rateFactor: 10)]
     }
-    func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) -> RunContext {
+    func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) throws -> RunContext {
       var run = run
       run.strengths = [[Float(label["strength"]?.double ?? 1)]]
       return run

@@ -12,7 +12,7 @@ enum Kernels {
 
   /// Rows by inputs by outputs.
   private static func products() -> [Case] {
-    [(1280, 1536, 1536), (1280, 1536, 8960), (1280, 8960, 1536), (512, 4096, 1536)].map {
+    [(1280, 1536, 1536), (1280, 1536, 4608), (1280, 1536, 8960), (1280, 8960, 1536), (512, 4096, 1536)].map {
       rows, inputs, outputs in
       let (x, weight) = (random([rows, inputs]), random([outputs, inputs]) * 0.02)
       let bias = random([outputs])

@@ -123,6 +123,50 @@ static inline size_t ck_attention_scratch(size_t rows, size_t keys, size_t depth
   return rows * (depth + ck_packed_keys(block) + ck_packed_keys(depth));
 }
 
+/// One term of a product with panels: rows of `depth` floats, `lda` floats apart, and panels of `depth` rows from
+/// `pack_transposed` or `pack_plain`.
+typedef struct {
+  const float *rows;
+  size_t lda;
+  const float *panels;
+  size_t depth;
+} CKPanelTerm;
+
+/// Rows times packed panels: `result[rows, columns] (+)= scale * (sum of terms) + bias`.
+typedef struct {
+  float *result;
+  /// Floats from one row of the result to the next.
+  size_t stride, rows, columns;
+  /// [columns], may be NULL.
+  const float *bias;
+  float scale;
+  int adds;
+  int term_count;
+  CKPanelTerm terms[2];
+} CKPanelProduct;
+
+/// The gradient of one head's attention, for `attend_gradient`. Strides count floats.
+typedef struct {
+  /// Query, sizes (any number of rows), scale, mask and `ck_attention_gradient_scratch` floats; the rest is not read.
+  CKAttention forward;
+  const float *key, *value;
+  size_t key_stride, value_stride;
+  /// Of the result.
+  const float *gradient;
+  size_t gradient_stride;
+  float *query_gradient, *key_gradient, *value_gradient;
+  size_t query_gradient_stride, key_gradient_stride, value_gradient_stride;
+  /// [keys], added to; NULL where not wanted.
+  float *key_bias_gradient;
+} CKAttentionGradient;
+
+/// Floats that `attend_gradient` needs beside its operands.
+static inline size_t ck_attention_gradient_scratch(size_t queries, size_t keys, size_t depth) {
+  size_t block = queries < CK_QUERY_BLOCK ? queries : CK_QUERY_BLOCK;
+  size_t ldk = ck_packed_keys(keys), ldd = ck_packed_keys(depth);
+  return 2 * ldk * depth + 3 * keys * ldd + 2 * block * (ldd + ldk);
+}
+
 /// One table per instruction set. All pointers may be unaligned; `n` counts floats; in-place (y == x) is allowed.
 typedef struct {
   int level;
@@ -194,6 +238,16 @@ typedef struct {
   /// y = f((x - mean) * factor + term) for rows of channels; f is SiLU, or the identity where silu is 0
   void (*channel_normalize)(float *y, const float *x, const float *mean, const float *factor, const float *term, int silu,
                             size_t rows, size_t channels);
+  /// panels of 16 columns, `ck_packed_keys(columns) * depth` floats: of the transpose of `rows` rows of `depth` floats, whose
+  /// columns are these rows, or of `depth` rows of `columns` floats as they are
+  void (*pack_transposed)(float *to, const float *from, size_t stride, size_t rows, size_t depth);
+  void (*pack_plain)(float *to, const float *from, size_t stride, size_t depth, size_t columns);
+  void (*multiply_panels)(const CKPanelProduct *product);
+  /// c[rows, columns] (+)= a[depth, rows]^T * b[depth, columns], summed in blocks of a fixed depth
+  void (*multiply_transposed)(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t rows,
+                              size_t columns, size_t depth, int add);
+  /// all queries of one head
+  void (*attend_gradient)(const CKAttentionGradient *task);
 } CKernelTable;
 
 /// The table in use: the best that the CPU has, unless `ck_limit_level` was called before.

@@ -6,6 +6,8 @@ import TensorCore
 struct LayerFusion: Sendable {
   /// Factor of the update under `norm`.
   var normGain: Float = 1
+  /// Factor that gives it the norm that its own file states; 1 where it states none.
+  var ownGain: Float = 1
   /// The update under `projected`, made when it is first asked for; nil where nothing is taken out.
   var projected: Deferred<LoRAPair>?
 }
@@ -73,6 +75,12 @@ enum AdapterFusion {
     return gains
   }
 
+  /// The gain that brings a member to the norm that its file states.
+  static func ownGain(_ member: Member) -> Double {
+    guard let stated = member.stated, member.norm > max(0, member.floor) else { return 1 }
+    return max(1 / gainLimit, min(gainLimit, stated / member.norm))
+  }
+
   /// Adds to every update of every module what the others mean for it.
   /// - Parameters:
   ///   - roles: of every adapter; adapters without one share the empty role.
@@ -96,7 +104,8 @@ enum AdapterFusion {
       let gains = gains(members)
       for index in list.indices {
         updates[module]?[index].fusion = LayerFusion(
-          normGain: Float(gains[index]), projected: projection(of: index, in: list, roles))
+          normGain: Float(gains[index]), ownGain: Float(ownGain(members[index])),
+          projected: projection(of: index, in: list, roles))
       }
     }
   }

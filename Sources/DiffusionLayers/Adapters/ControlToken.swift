@@ -58,10 +58,16 @@ public struct ControlToken: Sendable {
     return Tensor.linear(matrix, weight: coefficients.transposed)
   }
 
+  /// The token's tensors under their names in files.
+  public var tensors: [(name: String, tensor: Tensor)] {
+    (0..<coefficients.shape[0]).map { ("control.e\($0)", coefficients.select(0, $0)) } + [
+      ("control.bias", bias)
+    ]
+  }
+
   /// Adds the token's tensors to a file.
   public func add(to writer: inout SafetensorsWriter) {
-    for k in 0..<coefficients.shape[0] { writer.add("control.e\(k)", coefficients.select(0, k)) }
-    writer.add("control.bias", bias)
+    for (name, tensor) in tensors { writer.add(name, tensor) }
   }
 }
 

@@ -10,6 +10,14 @@ public struct LayerUpdate: Sendable {
     case lowRank(LoRAPair)
     /// The whole change: `[out, in]` for a linear layer, `[dim]` for a norm.
     case full(Tensor)
+
+    func scaled(by gain: Float) -> Change {
+      switch self {
+      case .lowRank(let pair):
+        .lowRank(LoRAPair(down: pair.down, up: pair.up, scale: pair.scale * gain))
+      case .full(let change): .full(change * gain)
+      }
+    }
   }
 
   /// Which adapter of the model this is, in the order they were given; selects the strength.
@@ -37,7 +45,7 @@ public struct LayerUpdate: Sendable {
     guard let perToken = strengths(x, run) else {
       let strength = run.meanStrength(of: adapterIndex)
       if strength == 0 { return result }
-      switch composed(run.compose) {
+      switch composed(run.compose, isToken: run.isControlToken) {
       case .lowRank(let pair):
         result = (consume result).addingLowRank(
           x, down: pair.down, up: pair.up, scale: strength * pair.scale)
@@ -47,7 +55,7 @@ public struct LayerUpdate: Sendable {
       guard let bias else { return result }
       return result + row(bias, like: result) * strength
     }
-    switch composed(run.compose) {
+    switch composed(run.compose, isToken: run.isControlToken) {
     case .lowRank(let pair):
       // [B, L, r], scaled per token before the up projection.
       let hidden = Tensor.linear(x, weight: pair.down) * (perToken * pair.scale)
@@ -62,7 +70,9 @@ public struct LayerUpdate: Sendable {
   /// `result + strength * (norm(x) dW + db)` for a norm; `normalized` computes norm(x) times a weight `[dim]`.
   func add(to result: Tensor, _ run: RunContext, normalized: (Tensor) -> Tensor) -> Tensor {
     var change: Tensor?
-    if case .full(let weight)? = composed(run.compose) { change = normalized(weight) }
+    if case .full(let weight)? = composed(run.compose, isToken: run.isControlToken) {
+      change = normalized(weight)
+    }
     if let bias { change = change.map { $0 + row(bias, like: result) } ?? row(bias, like: result) }
     guard let change else { return result }
     if let perToken = strengths(result, run) { return result + change * perToken }
@@ -71,15 +81,28 @@ public struct LayerUpdate: Sendable {
   }
 
   /// The change of the weight beside the model's other adapters.
-  func composed(_ mode: ComposeMode) -> Change? {
+  /// - Parameter isToken: whether it acts on the adapter's own control token, which the others do not touch: under
+  ///   `norm` the update has the norm that its own file states.
+  func composed(_ mode: ComposeMode, isToken: Bool = false) -> Change? {
     guard let fusion, let weight else { return weight }
+    if isToken {
+      guard mode == .norm, fusion.ownGain != 1 else { return weight }
+      return weight.scaled(by: fusion.ownGain)
+    }
     switch (mode, weight) {
-    case (.norm, .lowRank(let pair)):
-      return .lowRank(LoRAPair(down: pair.down, up: pair.up, scale: pair.scale * fusion.normGain))
-    case (.norm, .full(let change)): return .full(change * fusion.normGain)
+    case (.norm, _): return weight.scaled(by: fusion.normGain)
     case (.projected, .lowRank(let pair)): return .lowRank(fusion.projected?.value ?? pair)
     case (.projected, .full), (.sum, _): return weight
     }
+  }
+
+  /// The update as one low-rank pair at the strength of the run, nil where it is off or something else.
+  func pair(for x: Tensor, _ run: RunContext) -> LoRAPair? {
+    guard bias == nil, strengths(x, run) == nil, case .lowRank(let pair)? = composed(run.compose) else {
+      return nil
+    }
+    let strength = run.meanStrength(of: adapterIndex)
+    return strength == 0 ? nil : LoRAPair(down: pair.down, up: pair.up, scale: strength * pair.scale)
   }
 
   /// `[1, L, 1]`: the strength of each token's latent frame where it differs between them, else nil.

@@ -24,6 +24,15 @@ public struct LoRAWriter {
     try write(try AdapterContents(file), as: dialect, path: path, for: file.name)
   }
 
+  /// Writes the content of `file` to `path` with another `AdapterHeader`; its numbers and names stay.
+  /// - Throws: `LoRAError.conversion` for a scheme that cannot be written.
+  public static func write(_ file: LoRAFile, header: AdapterHeader, path: String) throws(LoRAError) {
+    var contents = try AdapterContents(file)
+    let entries = header.metadata
+    contents.metadata = contents.metadata.filter { key, _ in !entries.contains { $0.0 == key } } + entries
+    _ = try write(contents, as: file.dialect, path: path, for: file.name)
+  }
+
   /// Writes contents to `path`; `name` is the file in messages.
   static func write(
     _ contents: AdapterContents, as dialect: LoRADialect, path: String, for name: String

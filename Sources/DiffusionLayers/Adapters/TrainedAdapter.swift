@@ -1,26 +1,39 @@
 import Glibc
 import TensorCore
 
-/// An adapter ready to be written: an ordinary LoRA under diffusers' names that says in its header what it is.
-///
-/// Header entries beside those of every LoRA (methods: "role-tagged LoRA"): `role`, `method`, `base_model`, `licence`,
-/// `norm_profile` (JSON, log ‖scale · B · A‖ per layer) and what the trainer adds, such as its recipe.
+/// An adapter ready to be written: an ordinary LoRA under diffusers' names that says in its header what it is
+/// (`AdapterHeader`).
 public struct TrainedAdapter: Sendable {
   public var factors: [AdapterFactors]
   /// alpha / rank, one for all layers.
   public var scale: Double
+  /// What the file says about itself; the norms of its updates are added when it is written.
+  public var header: AdapterHeader
+  /// The strength token of an adapter that has one.
+  public var control: ControlToken?
+  /// Further entries of the file's header.
   public var metadata: [(String, String)]
 
-  public init(factors: [AdapterFactors], scale: Double, metadata: [(String, String)] = []) {
+  public init(
+    factors: [AdapterFactors], scale: Double, header: AdapterHeader = AdapterHeader(),
+    control: ControlToken? = nil, metadata: [(String, String)] = []
+  ) {
     self.factors = factors
     self.scale = scale
+    self.header = header
+    self.control = control
     self.metadata = metadata
   }
 
   /// Writes the file whole or not at all.
   public func write(to path: String) throws(LoRAError) {
     var contents = AdapterContents()
-    contents.metadata = metadata + [("norm_profile", normProfile.serialized())]
+    var header = header
+    header.weightNorms = weightNorms
+    contents.metadata = metadata + header.metadata
+    contents.control = (control?.tensors ?? []).map { name, tensor in
+      (name, StoredTensor(tensor.array(), shape: tensor.shape, as: .float32))
+    }
     for pair in factors {
       var layer = AdapterContents.Layer(
         component: .denoiser, module: pair.module, families: ModuleNames.find(pair.module)?.families ?? [])
@@ -32,13 +45,13 @@ public struct TrainedAdapter: Sendable {
     _ = try LoRAWriter.write(contents, as: .diffusers, path: path, for: path)
   }
 
-  /// log ‖dW‖ of every layer; null for a layer that changes nothing.
-  private var normProfile: JSONValue {
-    var profile = JSONObject()
+  /// ln ‖dW‖ of every layer that changes something.
+  private var weightNorms: [String: Double] {
+    var norms: [String: Double] = [:]
     for pair in factors {
       let norm = scale * LayerUpdate.Change.lowRank(LoRAPair(down: pair.down, up: pair.up, scale: 1)).norm
-      profile[pair.module] = norm > 0 ? .number(log(norm)) : .null
+      if norm > 0 { norms[pair.module] = log(norm) }
     }
-    return .object(profile)
+    return norms
   }
 }

@@ -31,6 +31,9 @@ public struct Linear: Sendable {
     guard !adapters.isEmpty else {
       return Tensor.linear(x, weight: weight, bias: bias, activation: activation)
     }
+    if let change = change(for: x, run) {
+      return Tensor.linear(x, weight: weight, bias: bias, change: change).applying(activation)
+    }
     var result = Tensor.linear(x, weight: weight, bias: bias)
     for update in adapters { result = update.add(to: consume result, linear: x, run) }
     return result.applying(activation)
@@ -43,7 +46,17 @@ public struct Linear: Sendable {
     if adapters.isEmpty {
       return Tensor.linear(x, weight: weight, bias: bias, residual: residual, gate: gate)
     }
+    if let change = change(for: x, run) {
+      return Tensor.linear(
+        x, weight: weight, bias: bias, change: change, residual: residual, gate: gate)
+    }
     let result = self(x, run)
     return gate.map { Tensor.gatedAdd(residual, result, gate: $0) } ?? residual + result
+  }
+
+  /// The adapters' change where it is one low-rank pair, else nil.
+  private func change(for x: Tensor, _ run: RunContext) -> LowRankChange? {
+    guard adapters.count == 1, let pair = adapters[0].pair(for: x, run) else { return nil }
+    return LowRankChange(down: pair.down, up: pair.up, scale: pair.scale)
   }
 }

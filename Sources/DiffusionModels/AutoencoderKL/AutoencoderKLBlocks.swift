@@ -62,8 +62,10 @@ struct KLResidualBlock: Sendable {
   }
 
   func callAsFunction(_ x: Tensor, _ run: RunContext) throws(Cancelled) -> Tensor {
-    let inner = try conv1(norm1(x, activation: .silu), run)
-    return try conv2(norm2(inner, activation: .silu), adding: shortcut?(x) ?? x, run)
+    var inner = try conv1(norm1(x, activation: .silu), run)
+    // In place of the first result, which would stay beside the second otherwise.
+    inner = norm2(inner, activation: .silu)
+    return try conv2(inner, adding: shortcut?(x) ?? x, run)
   }
 }
 

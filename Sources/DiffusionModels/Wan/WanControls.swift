@@ -38,7 +38,7 @@ struct WanControls: Sendable {
     tokens = run.controls.map { signal in
       var own = run.along(.none)
       own.controls = []
-      own.compose = .sum
+      own.isControlToken = true
       let adapters = max(run.strengths.count, signal.adapterIndex + 1)
       own.strengths = (0..<adapters).map { [$0 == signal.adapterIndex ? 1 : 0] }
       let tokens = signal.tokens

@@ -39,12 +39,46 @@ extension VideoModel {
     try WanTransformer(Weights(source), try trainable.config)
   }
 
+  /// Tokens of a clip of the model's own length and size: the keys of its self-attention.
+  /// - Throws: `PipelineError` for a model whose denoiser cannot be trained.
+  package var attentionKeys: Int {
+    get throws(PipelineError) {
+      let patch = try trainable.config.patchSize
+      return info.latentFrames(info.clipLength) / patch[0]
+        * (padded(info.trainedHeight) / codec.ratio / patch[1])
+        * (padded(info.trainedWidth) / codec.ratio / patch[2])
+    }
+  }
+
   /// This model with another backbone, for samples during a training.
-  package func replacing(backbone other: WanTransformer) -> VideoModel {
+  /// - Parameter control: the strength token of the pairs in it, which are adapter 0.
+  package func replacing(backbone other: WanTransformer, control: ControlToken? = nil) -> VideoModel {
+    let reports = control.map { token in
+      [
+        AdapterReport(
+          path: "the training", role: "auto", dialect: "", rank: 0, effectiveScale: 1, matchedKeys: 0,
+          totalKeys: 0, unmatched: [], trainedRange: token.range)
+      ]
+    }
+    return with(other, adapters: reports ?? adapters, controls: control.map { [$0] } ?? controls)
+  }
+
+  /// This model with the strength tokens as they were trained, without the tables that straighten them.
+  package var uncalibrated: VideoModel {
+    with(
+      denoiser, adapters: adapters,
+      controls: controls.map { token in
+        token.map { ControlToken(coefficients: $0.coefficients, bias: $0.bias, range: $0.range) }
+      })
+  }
+
+  private func with(_ denoiser: any VideoBackbone, adapters: [AdapterReport], controls: [ControlToken?])
+    -> VideoModel
+  {
     VideoModel(
-      info: info, adapters: adapters, denoiser: other, controls: controls, codec: codec, text: text,
-      scheduler: scheduler,
-      coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
+      info: info, adapters: adapters, denoiser: denoiser, controls: controls, codec: codec, text: text,
+      scheduler: scheduler, coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone
+    )
   }
 
   /// Latents `[1, C, f, h, w]` of frames of one size.

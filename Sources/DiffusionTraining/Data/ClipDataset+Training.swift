@@ -1,14 +1,19 @@
-import DiffusionLayers
+package import DiffusionLayers
 import DiffusionPipelines
 
 extension ClipDataset: TrainingData {
   package var isFixed: Bool { true }
 
-  /// All frames of a clip.
+  package func label(_ index: Int) -> (name: String, label: JSONObject)? {
+    (clips[index].source.path, clips[index].label.object)
+  }
+
+  /// The frames of a clip, or the first `length` of them.
   package func sample(_ index: Int, draw: UInt64) throws -> TrainingSample {
     let clip = clips[index]
     return TrainingSample(
-      name: clip.name, frames: try frames(index), caption: clip.label.caption ?? "", label: clip.label.object)
+      name: clip.name, frames: try frames(index, length > 0 ? 0..<length : nil),
+      caption: clip.label.caption ?? "", label: clip.label.object)
   }
 }
 

@@ -7,7 +7,8 @@ package import DiffusionPipelines
 /// A clip is `<name>.safetensors` (a tensor `frames`, uint8 [F, H, W, 3], or [N, F, H, W, 3] for N clips), `<name>.y4m`,
 /// or a folder of PNG pictures in the order of their names. PNG pictures that lie in the folder itself are photos,
 /// clips of one frame each, unless a `labels.json` beside them says that they are one clip. Labels come from
-/// `<name>.json`, then `<name>.txt` (a caption), then from the entry `labels` of the clip's own file.
+/// `<name>.json`, then `<name>.txt` (a caption), then from the entry `labels` of the clip's own file. A single
+/// `.safetensors` or `.y4m` file in place of the folder counts as a folder that holds it.
 package struct ClipDataset: Sendable {
   /// Whether all clips must be of one width and height.
   package enum Sizes: Sendable { case equal, any }
@@ -24,6 +25,8 @@ package struct ClipDataset: Sendable {
 
   package let folder: String
   package let clips: [Clip]
+  /// Frames of a training sample, the first ones of each clip; 0 for all.
+  package private(set) var length = 0
 
   /// Opens a folder.
   /// - Throws: one error, naming the file, for the first clip that cannot be used.
@@ -40,6 +43,23 @@ package struct ClipDataset: Sendable {
   }
 
   package var count: Int { clips.count }
+
+  /// These clips as samples of `frames` frames, the first ones of each; 0 takes all, which must then be equally many.
+  /// - Throws: `DatasetError` naming a clip that is too short or of another length.
+  package func cut(to frames: Int) throws(DatasetError) -> ClipDataset {
+    if frames > 0 {
+      try require(frames: frames)
+    } else {
+      for clip in clips where clip.frames != clips[0].frames {
+        throw .lengths(
+          first: clips[0].source.path, firstFrames: clips[0].frames, file: clip.source.path,
+          frames: clip.frames)
+      }
+    }
+    var result = self
+    result.length = frames
+    return result
+  }
 
   /// Throws unless every clip has at least so many frames.
   package func require(frames: Int) throws(DatasetError) {
@@ -65,7 +85,8 @@ package struct ClipDataset: Sendable {
 
 /// Where a clip's pixels are.
 enum ClipStorage: Sendable {
-  case safetensors(path: String, clip: Int)
+  /// `start` is where the clip's first byte lies in the file.
+  case safetensors(path: String, start: Int)
   case y4m(path: String)
   case pictures(path: String, files: [String])
 
@@ -86,11 +107,10 @@ enum ClipStorage: Sendable {
 
   private func read(_ range: Range<Int>, of clip: ClipDataset.Clip) throws -> [Frame] {
     switch self {
-    case .safetensors(let path, let number):
-      let file = try SafetensorsFile(path: path)
+    case .safetensors(let path, let start):
       let size = clip.height * clip.width * 3
-      let first = number * clip.frames + range.lowerBound
-      let bytes = try file.bytes("frames", in: (first * size)..<((first + range.count) * size))
+      let bytes = try ByteSource.open(path).bytes(
+        (start + range.lowerBound * size)..<(start + range.upperBound * size))
       return range.indices.map { frame in
         let start = (frame - range.lowerBound) * size
         return Frame(width: clip.width, height: clip.height, pixels: Array(bytes[start..<(start + size)]))

@@ -9,6 +9,7 @@ package enum DatasetError: Error, Equatable, CustomStringConvertible {
   case unsupported(file: String, reason: String)
   case sameName(first: String, second: String)
   case sizes(first: String, firstSize: String, file: String, size: String)
+  case lengths(first: String, firstFrames: Int, file: String, frames: Int)
   case tooShort(file: String, frames: Int, needed: Int)
   case label(file: String, reason: String)
   case unlabelled(file: String, key: String)
@@ -27,6 +28,8 @@ package enum DatasetError: Error, Equatable, CustomStringConvertible {
       "'\(first)' and '\(second)' are two clips of one name, so their labels cannot be told apart; rename one"
     case .sizes(let first, let firstSize, let file, let size):
       "clips must be of one size: '\(first)' is \(firstSize) and '\(file)' is \(size); scale one of them"
+    case .lengths(let first, let firstFrames, let file, let frames):
+      "clips must be of one length: '\(first)' has \(firstFrames) frames and '\(file)' \(frames); give --frames"
     case .tooShort(let file, let frames, let needed):
       "the clip '\(file)' has \(frames) frames and \(needed) are needed; lower --frames or take it out"
     case .label(let file, let reason): "the labels in '\(file)' are unusable: \(reason)"

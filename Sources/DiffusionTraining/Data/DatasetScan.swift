@@ -12,11 +12,21 @@ struct DatasetScan {
 
   init(_ folder: String) throws(DatasetError) {
     var status = stat()
-    guard !folder.utf8.contains(0), stat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+    guard !folder.utf8.contains(0), stat(folder, &status) == 0 else { throw .notAFolder(path: folder) }
+    if status.st_mode & S_IFMT == S_IFDIR {
+      self.folder = folder
+      names = Self.list(folder)
+      return
+    }
+    guard [".safetensors", ".y4m"].contains(where: folder.hasSuffix) else {
       throw .notAFolder(path: folder)
     }
-    self.folder = folder
-    names = Self.list(folder)
+    // One file is a folder that holds it and what says more about it.
+    let slash = folder.lastIndex(of: "/")
+    self.folder = slash.map { String(folder[...$0]) } ?? "."
+    let name = slash.map { String(folder[folder.index(after: $0)...]) } ?? folder
+    let own = [name, Self.stem(name) + ".json", Self.stem(name) + ".txt"]
+    names = Self.list(self.folder).filter(own.contains)
   }
 
   func clips() throws(DatasetError) -> [ClipDataset.Clip] {
@@ -81,12 +91,13 @@ struct DatasetScan {
     }
     let stem = Self.stem(name)
     let beside = try sidecar(stem)
+    let size = shape[1...].reduce(1, *)
     return (0..<shape[0]).map { number in
       let label = own?[number] ?? ClipLabel()
       return ClipDataset.Clip(
         name: shape[0] == 1 ? stem : "\(stem)#\(number)", frames: shape[1], width: shape[3],
         height: shape[2], label: beside?.completed(by: label) ?? label,
-        source: .safetensors(path: path, clip: number))
+        source: .safetensors(path: path, start: entry.range.lowerBound + number * size))
     }
   }
 

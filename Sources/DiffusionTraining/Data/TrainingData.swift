@@ -29,4 +29,10 @@ public protocol TrainingData: Sendable {
   /// - Parameter draw: a number that differs each time the sample is used; sources that vary their clips take their
   ///   randomness from it alone.
   func sample(_ index: Int, draw: UInt64) throws -> TrainingSample
+  /// Name and label of sample `index`, where they are known without making the sample.
+  func label(_ index: Int) -> (name: String, label: JSONObject)?
+}
+
+extension TrainingData {
+  public func label(_ index: Int) -> (name: String, label: JSONObject)? { nil }
 }

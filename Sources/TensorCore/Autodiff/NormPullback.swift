@@ -56,13 +56,14 @@ extension Tensor {
   ) {
     let width = x.shape.last ?? 1
     let (dx, accumulates) = target(&sum, shape: x.shape)
+    let (input, slopes, output, gains) = (x.base, dy.base, dx.base, factors?.base)
     forRows(x.count / max(1, width), width: width) { first, count in
       for row in first..<first + count {
         let at = row * width
-        let (average, inverse) = statistics(x.base + at, width, mean: mean, eps: eps)
-        let weight = factors.map { $0.base + (length > 0 ? row / length * width : 0) }
+        let (average, inverse) = statistics(input + at, width, mean: mean, eps: eps)
+        let weight = gains.map { $0 + (length > 0 ? row / length * width : 0) }
         kernels.gradient.norm(
-          dx.base + at, dy.base + at, x.base + at, average, inverse, weight, plus, mean ? 1 : 0,
+          output + at, slopes + at, input + at, average, inverse, weight, plus, mean ? 1 : 0,
           accumulates ? 1 : 0, width)
       }
     }

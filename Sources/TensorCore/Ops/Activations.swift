@@ -12,6 +12,29 @@ public enum Activation: Sendable {
     case .geluTanh: kernels.gelu_tanh(values, values, count)
     }
   }
+
+  /// The function of `from`, written to `to`; the two may be one.
+  func apply(_ to: UnsafeMutablePointer<Float>, _ from: UnsafePointer<Float>, _ count: Int) {
+    switch self {
+    case .identity: if UnsafePointer(to) != from { to.update(from: from, count: count) }
+    case .relu: kernels.relu(to, from, count)
+    case .silu: kernels.silu(to, from, count)
+    case .geluTanh: kernels.gelu_tanh(to, from, count)
+    }
+  }
+
+  /// `gradient * f'(x)`, written to `to`.
+  func applyGradient(
+    _ to: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>,
+    _ count: Int
+  ) {
+    switch self {
+    case .identity: to.update(from: gradient, count: count)
+    case .relu: kernels.gradient.relu(to, x, gradient, count)
+    case .silu: kernels.gradient.silu(to, x, gradient, count)
+    case .geluTanh: kernels.gradient.gelu_tanh(to, x, gradient, count)
+    }
+  }
 }
 
 extension Tensor {

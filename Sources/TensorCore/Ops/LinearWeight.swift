@@ -18,6 +18,12 @@ extension Tensor {
     precondition(
       gate == nil || (residual != nil && shape.count == 3 && gate?.shape == [shape[0], 1, outputs]),
       "gate \(gate?.shape ?? []) of \(shape)")
+    if let matrix = weight.panels,
+      let result = linear(
+        x, panels: matrix, bias: bias, activation: activation, residual: residual, gate: gate)
+    {
+      return result
+    }
     var tensors = [x]
     for tensor in [bias, residual, gate] { if let tensor { tensors.append(tensor) } }
     if case .floats(let matrix) = weight.values { tensors.append(matrix) }

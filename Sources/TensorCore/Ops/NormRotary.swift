@@ -12,7 +12,8 @@ extension Tensor {
     precondition(
       weight.shape == [width] && size * heads == width && (cosine == nil) == (sine == nil),
       "rmsNormRotary of \(x.shape) with weight \(weight.shape) in \(heads) heads")
-    if x.isRecorded || weight.isRecorded {
+    // The norm's own weight learns only where a method trains norms.
+    if weight.isRecorded {
       let normal = rmsNorm(x, weight: weight, eps: eps).reshaped([batch, length, heads, size])
       guard let cosine, let sine else { return normal }
       return rotary(normal, cosine: cosine, sine: sine)
@@ -20,29 +21,33 @@ extension Tensor {
     precondition(
       cosine == nil || cosine?.shape == [length, size / 2] && sine?.shape == cosine?.shape && size % 2 == 0,
       "rotary of \(x.shape) in \(heads) heads with tables \(cosine?.shape ?? []), \(sine?.shape ?? [])")
-    let (source, factors) = (x.contiguous(), weight.contiguous())
+    let (source, factors) = (x.detached().contiguous(), weight.contiguous())
     let (c, s) = (cosine?.detached().contiguous(), sine?.detached().contiguous())
     let result = Tensor(uninitialized: [batch, heads, length, size])
+    let (input, output, gains) = (source.base, result.base, factors.base)
+    let (cosines, sines) = (c?.base, s?.base)
     forRows(batch * length, width: width) { first, rows in
       let normal = Storage(count: size)
+      let scratch = normal.floats
       for row in first..<first + rows {
-        let from = source.base + row * width
+        let from = input + row * width
         let inverse = 1 / (kernels.sum_squares(from, 0, width) / Float(width) + eps).squareRoot()
         let (entry, position) = (row / length, row % length)
         for head in 0..<heads {
-          let to = result.base + ((entry * heads + head) * length + position) * size
-          guard let c, let s else {
-            kernels.normalize(to, from + head * size, 0, inverse, factors.base + head * size, nil, size)
+          let to = output + ((entry * heads + head) * length + position) * size
+          guard let cosines, let sines else {
+            kernels.normalize(to, from + head * size, 0, inverse, gains + head * size, nil, size)
             continue
           }
-          kernels.normalize(
-            normal.floats, from + head * size, 0, inverse, factors.base + head * size, nil, size)
-          kernels.rotate(to, normal.floats, c.base + position * size / 2, s.base + position * size / 2, size)
+          kernels.normalize(scratch, from + head * size, 0, inverse, gains + head * size, nil, size)
+          kernels.rotate(to, scratch, cosines + position * size / 2, sines + position * size / 2, size)
         }
       }
       keepAlive(normal)
     }
     keepAlive(source, factors, c, s)
-    return result.permuted([0, 2, 1, 3])
+    return result.permuted([0, 2, 1, 3]).recorded(accumulating: [x]) { gradient, sums in
+      normRotaryGradient(gradient, source, factors, eps: eps, cosine: c, sine: s, into: &sums[0])
+    }
   }
 }

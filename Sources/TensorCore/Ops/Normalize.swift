@@ -53,15 +53,17 @@ extension Tensor {
     let (length, width) = (x.shape[1], x.shape[2])
     let (source, factors, terms) = (x.contiguous(), scale.contiguous(), shift.contiguous())
     let result = Tensor(uninitialized: x.shape)
+    let (input, output, scales, shifts) = (source.base, result.base, factors.base, terms.base)
     forRows(x.count / max(1, width), width: width) { first, rows in
       for row in first..<first + rows {
-        let from = source.base + row * width
+        let from = input + row * width
         let (mean, inverse) = statistics(from, width, mean: true, eps: eps)
         let at = row / length * width
         kernels.normalize_modulate(
-          result.base + row * width, from, mean, inverse, factors.base + at, terms.base + at, width)
+          output + row * width, from, mean, inverse, scales + at, shifts + at, width)
       }
     }
+    keepAlive(source, factors, terms)
     return result
   }
 
@@ -84,15 +86,15 @@ extension Tensor {
     let source = x.detached().contiguous()
     let (factors, terms) = (weight?.detached().contiguous(), bias?.detached().contiguous())
     let result = Tensor(uninitialized: x.shape)
+    let (input, output, gains, offsets) = (source.base, result.base, factors?.base, terms?.base)
     forRows(x.count / max(1, width), width: width) { first, rows in
       for row in first..<first + rows {
-        let from = source.base + row * width
+        let from = input + row * width
         let (average, inverse) = statistics(from, width, mean: mean, eps: eps)
-        kernels.normalize(
-          result.base + row * width, from, average, inverse, factors?.base, terms?.base, width)
+        kernels.normalize(output + row * width, from, average, inverse, gains, offsets, width)
       }
     }
-    keepAlive(factors, terms)
+    keepAlive(source, factors, terms)
     return result
   }
 }

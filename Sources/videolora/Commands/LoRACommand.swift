@@ -5,7 +5,10 @@ import DiffusionLayers
 struct LoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lora", abstract: "Look into adapter files, rename them for other tools, add them up.",
-    subcommands: [LoRAInspect.self, LoRAConvert.self, LoRAMergeCommand.self, LoRAReportCommand.self])
+    subcommands: [
+      LoRAInspect.self, LoRAConvert.self, LoRAMergeCommand.self, LoRAReportCommand.self,
+      LoRACalibrate.self,
+    ])
 }
 
 /// Says what an adapter file is and whether it fits a model.

@@ -21,9 +21,15 @@ struct Train: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Folder of .safetensors clips (frames uint8 [F, H, W, 3], metadata labels), or one file.",
-      valueName: "dir"))
+      "Folder of clips (.safetensors with frames uint8 [F, H, W, 3] and labels, .y4m, folders of .png, with "
+        + ".json or .txt labels beside them), or one file.", valueName: "dir"))
   var data: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Make the clips from the data: a camera move over photos or still clips, its amplitude drawn from 0…1, or "
+        + "'pace', which plays long clips slower.", valueName: "move"))
+  var moves: String?
 
   @Option(help: ArgumentHelp("The adapter to write, .safetensors.", valueName: "file"))
   var output: String?
@@ -79,6 +85,10 @@ struct Train: ParsableCommand {
     if let plot, !plot.hasSuffix(".svg"), !plot.hasSuffix(".png") {
       throw ValidationError("--plot must end in .svg or .png.")
     }
+    if let moves, moves != "pace", CameraMove(rawValue: moves) == nil {
+      throw ValidationError(
+        "--moves must be pace or one of \(CameraMove.allCases.map(\.rawValue).joined(separator: ", ")).")
+    }
     guard (0...10_000_000).contains(sampleEvery) else {
       throw ValidationError("--sample-every must lie in 0…10000000.")
     }
@@ -93,11 +103,11 @@ struct Train: ParsableCommand {
     guard let data, let output else { return }
     let cancellation = Interrupt.install()
     let progress = ProgressLine()
-    let clips = try ClipFiles(data, frames: recipe.frames)
     var options = model
     // Gradients are taken in f32.
     if options.precision == .auto { options.precision = .f32 }
     let model = try options.load([], cancellation: cancellation, progress: progress)
+    let clips = try clips(data, recipe, model.info)
     var settings = TrainingOptions()
     settings.resumes = resume
     settings.log = log
@@ -116,6 +126,19 @@ struct Train: ParsableCommand {
     progress.clear()
     try draw(summary)
     show(summary, output)
+  }
+
+  /// The clips of `--data`, or what `--moves` makes of them.
+  private func clips(_ data: String, _ recipe: TrainingRecipe, _ info: ModelInfo) throws -> any TrainingData {
+    guard let moves else { return try ClipDataset(data).cut(to: recipe.frames) }
+    let frames = recipe.frames > 0 ? recipe.frames : info.clipLength
+    guard let move = CameraMove(rawValue: moves) else {
+      return try PacedClips(try ClipDataset(data), frames: frames)
+    }
+    let augmentation = CameraAugmentation(
+      moves: [move], frames: frames, width: info.trainedWidth, height: info.trainedHeight,
+      travel: .amplitudes(0...1, zeroShare: 0.1), sensorNoise: 1)
+    return CameraClips(try ClipDataset(data, sizes: .any), augmentation)
   }
 
   /// The named recipe, or that of a file, with the options' changes.

@@ -2,7 +2,7 @@
 
 animatediff/: UNet, motion adapter, autoencoder, CLIP text encoder with a byte-pair tokenizer, DDIM.
 animatediff_golden.safetensors + .json: `text.<i>`, `vae_encode`, `vae_decode`, `t2v.<scheduler>`, `v2v.<scheduler>.<i>` in the layout
-that `videolora replay` reads, and `tiled.in.latents`, `tiled.out.frames`, `tiled.out.mean` (the frames encoded again) with tiles of 32 pixels at a stride of 24.
+that `videolora replay` reads, and `tiled.latents`, `tiled.frames`, `tiled.mean` (the frames encoded again) with tiles of 32 pixels at a stride of 24.
 autoencoder_kl_names.json: each tensor's name in Stable Diffusion's own checkpoints, checked against diffusers' conversion of such files.
 clip_tokens.json: pairs of a text and its 77 ids by transformers' CLIPTokenizer with the merges of models/tokenizers/clip."""
 import json
@@ -134,9 +134,9 @@ tensors |= {"vae_encode.in.video": pictures, "vae_encode.out.mean": posterior.me
 tiled = randn(1, 4, 6, 5)
 vae.enable_tiling()
 vae.tile_sample_min_size, vae.tile_latent_min_size, vae.tile_overlap_factor = 32, 4, 0.25
-tensors["tiled.in.latents"] = tiled
-tensors["tiled.out.frames"] = vae.decode(tiled).sample
-tensors["tiled.out.mean"] = vae.encode(tensors["tiled.out.frames"]).latent_dist.mean
+tensors["tiled.latents"] = tiled
+tensors["tiled.frames"] = vae.decode(tiled).sample
+tensors["tiled.mean"] = vae.encode(tensors["tiled.frames"]).latent_dist.mean
 vae.disable_tiling()
 
 FRAMES, HEIGHT, WIDTH, STEPS, GUIDANCE = 4, 32, 40, 3, 4.0
