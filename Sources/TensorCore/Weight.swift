@@ -78,7 +78,7 @@ public struct Weight: Sendable {
   public func floats() -> Tensor {
     if case .floats(let tensor) = values { return tensor }
     let result = Tensor(uninitialized: shape)
-    let width = shape.last ?? 1
+    let width = rowWidth
     withRows { read in
       forRows(count / max(1, width), width: width) { first, rows in
         for row in first..<first + rows { read(row, result.base + row * width) }
@@ -113,9 +113,12 @@ public struct Weight: Sendable {
     return result
   }
 
+  /// Numbers of one output.
+  private var rowWidth: Int { shape.count > 1 ? shape[1...].reduce(1, *) : shape.first ?? 1 }
+
   /// Calls `body` with a function that writes a row as f32.
   private func withRows(_ body: ((_ row: Int, _ target: UnsafeMutablePointer<Float>) -> Void) -> Void) {
-    let width = shape.last ?? 1
+    let width = rowWidth
     switch values {
     case .floats(let tensor):
       let source = tensor.detached().contiguous()

@@ -183,6 +183,26 @@ import Testing
     }
   }
 
+  /// Large filters that come in two bytes a number stay so and give the bytes of widened ones.
+  @Test(arguments: [DType.float16, .bfloat16]) func largeHalfWidthFilters(format: DType) {
+    let shape = [328, 320, 3, 3]
+    var bits: [UInt16] = []
+    let numbers = random(shape, 21).array()
+    for number in numbers {
+      bits.append(format == .float16 ? Float16(number).bitPattern : UInt16(number.bitPattern >> 16))
+    }
+    let weight = Weight(halves: format, shape: shape) { raw in
+      bits.withUnsafeBytes { raw.copyMemory(from: $0) }
+    }
+    let kernel = ConvolutionKernel(weight: weight, bias: random([328], 22))
+    #expect(kernel.weight().array() == weight.floats().array())
+    let wide = ConvolutionKernel(weight: weight.floats(), bias: random([328], 22))
+    let x = random([3, 5, 8, 320], 23)
+    #expect(
+      Tensor.convolution(x, kernel: kernel, padding: 1).array()
+        == Tensor.convolution(x, kernel: wide, padding: 1).array())
+  }
+
   // MARK: - gradients
 
   /// The sum of the elements times fixed numbers, so that no gradient vanishes by symmetry.

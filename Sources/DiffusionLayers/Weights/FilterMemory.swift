@@ -26,8 +26,7 @@ final class FilterMemory: Sendable {
       switch filters[tensor] {
       case .packed(let kernel): return kernel
       case .plain(let weight):
-        let kernel = ConvolutionKernel(
-          weight: weight.floats(), bias: bias, stride: stride, format: weight.format)
+        let kernel = ConvolutionKernel(weight: weight, bias: bias, stride: stride)
         filters[tensor] = .packed(kernel)
         return kernel
       case nil: return nil

@@ -41,8 +41,7 @@ extension WeightSource {
     -> ConvolutionKernel
   {
     let offsets: Tensor? = if let bias { try load(bias, shape: [shape[0]]) } else { nil }
-    let filters = try self.weight(weight, shape: shape)
-    return ConvolutionKernel(weight: filters.floats(), bias: offsets, stride: stride, format: filters.format)
+    return ConvolutionKernel(weight: try self.weight(weight, shape: shape), bias: offsets, stride: stride)
   }
 
   public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {

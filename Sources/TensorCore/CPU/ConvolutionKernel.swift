@@ -57,14 +57,13 @@ public final class ConvolutionKernel: Sendable {
   ///   - weight: `[out, in, height, width]` as checkpoints store it.
   ///   - bias: `[out]`, zeros when nil.
   ///   - stride: the stride of the convolutions to come; others work too, at the price of a second copy.
-  ///   - format: the number format that the weight came in, in which large filters are kept.
-  public init(weight: Tensor, bias: Tensor?, stride: Int = 1, format: DType = .float32) {
+  public init(weight: Tensor, bias: Tensor?, stride: Int = 1) {
     precondition(weight.rank == 4, "convolution weight of shape \(weight.shape)")
     (outputs, inputs, height, width) = (weight.shape[0], weight.shape[1], weight.shape[2], weight.shape[3])
     self.bias = bias?.contiguous() ?? Tensor.zeros([weight.shape[0]])
     cache = Mutex(Cache())
     if stride == 1, WinogradFilters.suits(inputs: inputs, outputs: outputs, height: height, width: width) {
-      let filters = WinogradFilters(taps: [weight], bias: bias, format: format)
+      let filters = WinogradFilters(taps: [weight], bias: bias)
       (winograd, source) = (filters, .winograd(filters, tap: 0))
       return
     }
@@ -83,6 +82,28 @@ public final class ConvolutionKernel: Sendable {
         }
       }
     }
+  }
+
+  /// The same for a weight in its file's format, in which large filters stay.
+  public convenience init(weight: Weight, bias: Tensor?, stride: Int = 1) {
+    let shape = weight.shape
+    guard stride == 1, case .halves(let storage, let format) = weight.values, shape.count == 4,
+      WinogradFilters.suits(inputs: shape[1], outputs: shape[0], height: shape[2], width: shape[3]),
+      WinogradFilters.isLarge(inputs: shape[1], outputs: shape[0])
+    else {
+      self.init(weight: weight.floats(), bias: bias, stride: stride)
+      return
+    }
+    self.init(
+      WinogradFilters(halves: storage, format, inputs: shape[1], outputs: shape[0], bias: bias), bias: bias)
+  }
+
+  /// Filters for Winograd's method.
+  private init(_ filters: WinogradFilters, bias: Tensor?) {
+    (inputs, outputs, height, width) = (filters.inputs, filters.outputs, 3, 3)
+    self.bias = bias?.contiguous() ?? Tensor.zeros([filters.outputs])
+    (winograd, source) = (filters, .winograd(filters, tap: 0))
+    cache = Mutex(Cache())
   }
 
   /// One tap of filters for a window of frames, for oneDNN's direct method.

@@ -72,30 +72,6 @@ public enum HalfConversion {
     }
   }
 
-  /// The numbers in a half-width format, nil where it does not hold them all exactly or is none.
-  static func narrowed(_ source: Storage, _ count: Int, _ format: DType) -> Storage? {
-    guard format == .bfloat16 || format == .float16 else { return nil }
-    let result = Storage(count: (count + 1) / 2)
-    let target = UnsafeMutableRawPointer(result.floats).assumingMemoryBound(to: UInt16.self)
-    let lost = Tensor.zeros([(count + elementwiseChunk - 1) / elementwiseChunk])
-    forChunks(count) { start, length in
-      for index in start..<start + length {
-        let value = source.floats[index]
-        let back: Float
-        if format == .bfloat16 {
-          target[index] = UInt16(truncatingIfNeeded: value.bitPattern >> 16)
-          back = Float(bitPattern: UInt32(target[index]) << 16)
-        } else {
-          let half = Float16(value)
-          (target[index], back) = (half.bitPattern, Float(half))
-        }
-        if back != value { lost.base[start / elementwiseChunk] = 1 }
-      }
-    }
-    keepAlive(source, result)
-    return lost.array().contains(1) ? nil : result
-  }
-
   /// Float32 to bfloat16, to the nearest, ties to even.
   static func floatToBFloat16(
     _ source: UnsafePointer<Float>, _ destination: UnsafeMutableRawPointer, count: Int

@@ -31,25 +31,22 @@ final class WinogradFilters: @unchecked Sendable {
   private var channels: Int { (inputs + 7) / 8 * 8 }
   private var panels: Int { (outputs + Self.panel - 1) / Self.panel }
 
-  /// - Parameters:
-  ///   - taps: `[out, in, 3, 3]` each, for the newest frame first.
-  ///   - format: that the numbers came in; large filters are kept in it.
-  init(taps: [Tensor], bias: Tensor?, format: DType = .float32) {
+  /// - Parameter taps: `[out, in, 3, 3]` each, for the newest frame first.
+  init(taps: [Tensor], bias: Tensor?) {
     precondition((1...Int(CK_WINOGRAD_TAPS)).contains(taps.count), "\(taps.count) taps")
     (outputs, inputs, self.taps) = (taps[0].shape[0], taps[0].shape[1], taps.count)
     self.bias = bias?.contiguous() ?? Tensor.zeros([taps[0].shape[0]])
+    format = .float32
     let channels = (inputs + 7) / 8 * 8
     let panels = (outputs + Self.panel - 1) / Self.panel
     let size = channels * 9 * Self.panel
     let plain = Storage(count: panels * taps.count * size)
-    plain.floats.update(repeating: 0, count: panels * taps.count * size)
-    let sources = taps.map { $0.contiguous() }
-    for (tap, source) in sources.enumerated() {
-      parallelFor(outputs) { [inputs] output in
-        let to = plain.floats + (output / Self.panel * taps.count + tap) * size + output % Self.panel
-        let from = source.base + output * inputs * 9
-        for index in 0..<inputs * 9 { to[index * Self.panel] = from[index] }
-      }
+    for (tap, weight) in taps.enumerated() {
+      let source = weight.contiguous()
+      Self.arrange(
+        UnsafePointer(source.base), plain.floats + tap * size, step: taps.count * size, inputs: inputs,
+        outputs: outputs)
+      keepAlive(source)
     }
     let step = Int(ck_winograd_filters(inputs))
     let count = panels * taps.count * step
@@ -60,10 +57,45 @@ final class WinogradFilters: @unchecked Sendable {
           transformed.floats + index * step, plain.floats + index * size, channels)
       }
     }
-    keepAlive(sources)
-    let narrow = transformed == nil ? HalfConversion.narrowed(plain, panels * taps.count * size, format) : nil
-    self.plain = narrow ?? plain
-    self.format = narrow == nil ? .float32 : format
+    self.plain = plain
+  }
+
+  /// Large filters `[out, in, 3, 3]` of half-width numbers, which stay so.
+  init(halves source: Storage, _ format: DType, inputs: Int, outputs: Int, bias: Tensor?) {
+    (self.inputs, self.outputs, taps, self.format) = (inputs, outputs, 1, format)
+    self.bias = bias?.contiguous() ?? Tensor.zeros([outputs])
+    let size = (inputs + 7) / 8 * 8 * 9 * Self.panel
+    plain = Storage(count: ((outputs + Self.panel - 1) / Self.panel * size + 1) / 2)
+    transformed = nil
+    let target = UnsafeMutableRawPointer(plain.floats).assumingMemoryBound(to: UInt16.self)
+    Self.arrange(
+      UnsafeRawPointer(source.floats).assumingMemoryBound(to: UInt16.self), target, step: size,
+      inputs: inputs, outputs: outputs)
+    keepAlive(source, plain)
+  }
+
+  /// Whether filters are too large to be kept transformed.
+  static func isLarge(inputs: Int, outputs: Int) -> Bool {
+    (outputs + panel - 1) / panel * Int(ck_winograd_filters(inputs)) > keptFloats
+  }
+
+  /// Filters `[out, in, 9]` to panels `[channel][9][16]`, `step` numbers apart; zeros where channels or outputs are missing.
+  private static func arrange<Number: Numeric>(
+    _ source: UnsafePointer<Number>, _ target: UnsafeMutablePointer<Number>, step: Int, inputs: Int,
+    outputs: Int
+  ) {
+    let (size, used) = ((inputs + 7) / 8 * 8 * 9, inputs * 9)
+    // By panels: two threads never write to one cache line.
+    parallelFor((outputs + panel - 1) / panel) { index in
+      let to = target + index * step
+      let lanes = min(panel, outputs - index * panel)
+      let from = source + index * panel * used
+      for place in 0..<size {
+        for lane in 0..<panel {
+          to[place * panel + lane] = place < used && lane < lanes ? from[lane * used + place] : 0
+        }
+      }
+    }
   }
 
   /// The filters of one tap as `[out, in, 3, 3]`.
