@@ -1,4 +1,4 @@
-// Written by generate.sh: the files of models/nano and models/adapters.
+// Written by generate.sh: the files of models/nano, models/adapters and models/tokenizers.
 
 #include "cbuiltinmodels.h"
 
@@ -72,6 +72,14 @@ static const unsigned char file_16[] __attribute__((aligned(64))) = {
 #embed "../../models/nano/vae/taef2_encoder.safetensors"
 };
 
+static const unsigned char file_17[] __attribute__((aligned(64))) = {
+#embed "../../models/tokenizers/clip/LICENSE.txt"
+};
+
+static const unsigned char file_18[] __attribute__((aligned(64))) = {
+#embed "../../models/tokenizers/clip/merges.txt"
+};
+
 static const struct videolora_builtin_file files[] = {
     {"adapters/halftone.safetensors", file_0, sizeof file_0},
     {"adapters/mosaic.safetensors", file_1, sizeof file_1},
@@ -90,6 +98,8 @@ static const struct videolora_builtin_file files[] = {
     {"nano/vae/config.json", file_14, sizeof file_14},
     {"nano/vae/taef2_decoder.safetensors", file_15, sizeof file_15},
     {"nano/vae/taef2_encoder.safetensors", file_16, sizeof file_16},
+    {"tokenizers/clip/LICENSE.txt", file_17, sizeof file_17},
+    {"tokenizers/clip/merges.txt", file_18, sizeof file_18},
     {0, 0, 0},
 };
 

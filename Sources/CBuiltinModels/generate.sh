@@ -1,13 +1,13 @@
 #!/bin/sh
-# Rewrites builtin.c to embed every file of models/nano and models/adapters. Run it when a file is added, removed or
+# Rewrites builtin.c to embed every file of models/nano, models/adapters and models/tokenizers. Run it when a file is added, removed or
 # renamed; a file whose bytes alone change is picked up by the build.
 set -eu
 cd "$(dirname "$0")"
 models=../../models
-list=$(cd "$models" && find -L nano adapters -type f \( -name '*.json' -o -name '*.safetensors' -o -name '*.txt' \) \
-  2>/dev/null | LC_ALL=C sort)
+list=$(cd "$models" && find -L nano adapters tokenizers -type f \
+  \( -name '*.json' -o -name '*.safetensors' -o -name '*.txt' \) 2>/dev/null | LC_ALL=C sort)
 {
-  echo '// Written by generate.sh: the files of models/nano and models/adapters.'
+  echo '// Written by generate.sh: the files of models/nano, models/adapters and models/tokenizers.'
   echo
   echo '#include "cbuiltinmodels.h"'
   echo

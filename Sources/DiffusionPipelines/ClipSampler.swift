@@ -6,13 +6,14 @@ import TensorCore
 /// clip.
 struct ClipSampler {
   let model: VideoModel
-  let conditioning: Conditioning
   let steps: Int
   let guidanceScale: Float
   let cacheThreshold: Float
   let config: any SchedulerConfig
   let compose: ComposeMode
-  private let promptKeys = PromptKeys()
+  private let settings: SamplerSettings
+  private let caption: [String]?
+  private let text = SamplerText()
 
   /// Resolves settings and encodes the text.
   init(
@@ -36,11 +37,21 @@ struct ClipSampler {
     steps = settings.steps > 0 ? settings.steps : model.info.defaultSteps
     guidanceScale = settings.guidanceScale >= 0 ? settings.guidanceScale : model.info.defaultGuidance
     config = try model.scheduler.config(for: settings.scheduler)
+    (self.settings, self.caption) = (settings, caption)
+    // Bad text is an error before anything else happens; adapters of the text encoder need their strengths.
+    if !model.text.isAdapted {
+      _ = try encoded(RunContext(cancellation: monitor.cancellation), &stages)
+    }
+  }
+
+  /// The text at the adapters' mean strengths of `run`, encoded once for all runs that agree in them.
+  private func encoded(_ run: RunContext, _ stages: inout StageSeconds) throws -> SamplerText.Entry {
+    let strengths = model.text.isAdapted ? run.strengths.indices.map { run.meanStrength(of: $0) } : []
     let before = now()
-    conditioning = try model.text.encode(
-      settings, caption: caption, guidanceScale: guidanceScale,
-      RunContext(strengths: [], cancellation: monitor.cancellation))
-    stages.text += now() - before
+    defer { stages.text += now() - before }
+    return try text.entry(strengths) {
+      try model.text.encode(settings, caption: caption, guidanceScale: guidanceScale, run)
+    }
   }
 
   /// The run's context: the mean strength of the output frames behind each latent frame, as a multiplier or, for
@@ -91,8 +102,10 @@ struct ClipSampler {
   }
 
   /// The loop of one clip: the whole schedule, or the part that `strength` leaves of it.
-  /// - Throws: `PipelineError.option` when the schedule cannot have so many steps.
-  func loop(strength: Float? = nil) throws(PipelineError) -> DenoisingLoop {
+  /// - Parameter run: the clip's context, for adapters of the text encoder.
+  /// - Throws: `PipelineError.option` when the schedule cannot have so many steps; what encoding text throws.
+  func loop(_ run: RunContext, strength: Float? = nil, stages: inout StageSeconds) throws -> DenoisingLoop {
+    let text = try encoded(run, &stages)
     let (scheduler, firstStep) =
       if let strength {
         try config.scheduler(steps: steps, strength: strength)
@@ -100,8 +113,10 @@ struct ClipSampler {
         (try config.scheduler(steps: steps), 0)
       }
     return DenoisingLoop(
-      transformer: model.transformer, coordinatePlanes: model.coordinatePlanes, scheduler: scheduler,
-      firstStep: firstStep, conditioning: conditioning, guidanceScale: guidanceScale, promptKeys: promptKeys)
+      denoiser: model.denoiser, windows: model.contextWindows, coordinatePlanes: model.coordinatePlanes,
+      scheduler: scheduler,
+      firstStep: firstStep, conditioning: text.conditioning, guidanceScale: guidanceScale,
+      promptKeys: text.keys)
   }
 
   /// All steps of one clip, with progress after each; nine tenths of the work count as done then, the rest is

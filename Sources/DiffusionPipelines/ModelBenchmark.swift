@@ -91,12 +91,15 @@ public enum ModelBenchmark {
     switch workload {
     case .step:
       let input = random.randn([
-        1, model.transformer.config.inChannels, model.info.latentFrames(frames), rows, columns,
+        1, model.denoiser.inChannels, model.info.latentFrames(frames), rows, columns,
       ])
-      let context = random.randn([1, model.text.length, model.transformer.config.textDim])
+      let context = random.randn([1, model.text.length, model.denoiser.textDim])
       // Once per prompt, as in a run.
-      let prompt = try model.transformer.prepare(context: context, run)
-      return { _ = try model.transformer(input, timesteps: [700], prompt: prompt, run) }
+      let prompt = try model.denoiser.preparePrompt(context, run)
+      return {
+        var cache = FirstBlockCache()
+        _ = try model.denoiser.predict(input, timesteps: [700], prompt: prompt, run, cache: &cache)
+      }
     case .vaeEncode:
       return {
         _ = try model.codec.encode(source, height: model.padded(height), width: model.padded(width), run)

@@ -9,6 +9,7 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
   case embeddings(file: String, reason: String)
   /// The file of `prompt-embeds` cannot be read.
   case embeddingsFile(WeightsError)
+  case noMotionModule(model: String)
   case noTextEncoder(model: String, reason: String)
   case option(name: String, value: String, reason: String)
   case notFinite(step: Int, steps: Int)
@@ -21,7 +22,8 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
     case .unsupported(let what, let remedy): "\(what) is not supported; \(remedy)"
     case .missingComponent(let model, let component):
       "'\(model)' has no \(component); model= takes a directory in diffusers layout (model_index.json and one "
-        + "folder per component), Wan's own files, or a builtin name"
+        + "folder per component), Wan's own files, a Stable Diffusion 1.5 checkpoint with a motion module, or a builtin "
+        + "name"
     case .overBudget(let needed, let budget, let what):
       "\(what) needs \(Self.mebibytes(needed)) MiB and memory-budget allows \(budget >> 20) MiB; raise "
         + "memory-budget, or lower clip-length or the picture size"
@@ -30,6 +32,9 @@ public enum PipelineError: Error, Equatable, CustomStringConvertible {
         + "clip-length or the picture size"
     case .embeddings(let file, let reason): "prompt-embeds '\(file)': \(reason)"
     case .embeddingsFile(let error): "prompt-embeds: \(error)"
+    case .noMotionModule(let model):
+      "'\(model)' makes single pictures; set motion-module to the file or folder of an AnimateDiff motion module, or "
+        + "put the folder motion_adapter beside it"
     case .noTextEncoder(let model, let reason):
       "'\(model)' cannot encode prompts: \(reason); or set prompt-embeds to a file of precomputed embeddings"
     case .option(let name, let value, let reason): "\(name)=\(value) \(reason)"

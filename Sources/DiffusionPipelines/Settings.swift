@@ -33,8 +33,14 @@ public struct LoadOptions: Sendable, Hashable {
   public var memoryBudget: UInt64
   /// Whether weights are searched for NaN and infinity.
   public var checkFinite: Bool
+  /// An AnimateDiff motion module, a file or a folder, for image models without one of their own.
+  public var motionModule: String?
 
-  public init(precision: Precision = .auto, memoryBudget: UInt64 = 0, checkFinite: Bool = true) {
+  public init(
+    precision: Precision = .auto, memoryBudget: UInt64 = 0, checkFinite: Bool = true,
+    motionModule: String? = nil
+  ) {
+    self.motionModule = motionModule
     self.precision = precision
     self.memoryBudget = memoryBudget
     self.checkFinite = checkFinite

@@ -37,7 +37,7 @@ public enum TextToVideo {
       start = random.randn(Array(shape.dropFirst())).reshaped(shape)
     }
     let run = try sampler.context(adapterStrengths: adapterStrengths, frames: frames, monitor: monitor)
-    let loop = try sampler.loop()
+    let loop = try sampler.loop(run, stages: &stages)
     let latents = try sampler.denoise(
       start * loop.scheduler.initNoiseSigma, loop, clip: clipIndex, run, monitor, stages: &stages,
       noise: { random.randn(Array(shape.dropFirst())).reshaped(shape) })

@@ -25,13 +25,18 @@ enum VideoToVideo {
     func drawn(_ stream: StreamNoise) -> Tensor {
       stream.frames(keys, shape: shape, sharedVariance: shared)
     }
-    let loop = try sampler.loop(strength: strength)
+    let loop = try sampler.loop(run, strength: strength, stages: &stages)
 
     let start = now()
     var latents = drawn(noise)
     if strength < 1 {
+      // The encoder's own draws have nothing to do with the starting noise.
+      let draws =
+        model.codec.drawsLatents
+        ? StreamNoise(seed: noise.seed ^ 0x2545_f491_4f6c_dd1d).frames(keys, shape: shape, sharedVariance: 0)
+        : nil
       let clean = try model.codec.encode(
-        frames, height: padHeight, width: padWidth, budget: budget, run)
+        frames, height: padHeight, width: padWidth, budget: budget, draws: draws, run)
       latents = loop.scheduler.addNoise(clean, noise: latents, at: loop.firstStep)
     } else {
       latents = latents * loop.scheduler.initNoiseSigma

@@ -65,15 +65,15 @@ package struct Trainer {
         module: $0.module, shape: $0.shape, rank: min(recipe.rank, $0.shape.min() ?? 1), random: &generator)
     }
     state = TrainableState(
-      factors: factors, extra: method.parameters(for: model, &generator), recipe: recipe)
+      factors: factors, extra: try method.parameters(for: model, &generator), recipe: recipe)
     // Errors of targets and clips before the first step.
     let trainable = TrainableSource(source, factors: factors, scale: Float(recipe.scale))
     _ = try model.backbone(from: trainable)
     try trainable.checkTaken()
     let first = try cache.clip(training[0], draw: 0).latents
-    let patch = model.backboneConfig.patchSize.reduce(1, *)
-    let tokens = first.shape[2...].reduce(1, *) / patch
-    runsSideBySide = tokens * model.backboneConfig.dim <= 1 << 19
+    let config = try model.backboneConfig
+    let tokens = first.shape[2...].reduce(1, *) / config.patchSize.reduce(1, *)
+    runsSideBySide = tokens * config.dim <= 1 << 19
   }
 
   /// Goes on from a state that was saved.

@@ -20,7 +20,7 @@ package struct ExtraParameter: Sendable {
 /// What sets one way of training apart from another: tensors of its own, what a sample's run carries, terms of the loss.
 package protocol TrainingMethod: Sendable {
   /// The tensors beside the pairs, as they start.
-  func parameters(for model: VideoModel, _ random: inout TorchRandom) -> [ExtraParameter]
+  func parameters(for model: VideoModel, _ random: inout TorchRandom) throws -> [ExtraParameter]
   /// Throws for the first clip of `data` that the method cannot use, before anything is computed.
   func check(_ data: any TrainingData) throws(TrainingError)
   /// The context of one sample's run: its strength, control tokens, masks. `frames` are those of the backbone's tokens,

@@ -153,8 +153,12 @@ extension Tensor {
     for part in parts {
       let dense = part.detached().contiguous()
       let length = dense.shape[axis...].reduce(1, *)
-      for i in 0..<outer {
-        (result.base + i * rowCount + start).update(from: dense.base + i * length, count: length)
+      let rowsPerTask = max(1, 65536 / max(1, length))
+      let at = start
+      parallelFor((outer + rowsPerTask - 1) / rowsPerTask) { task in
+        for i in task * rowsPerTask..<min(outer, (task + 1) * rowsPerTask) {
+          (result.base + i * rowCount + at).update(from: dense.base + i * length, count: length)
+        }
       }
       keepAlive(dense)
       start += length

@@ -78,13 +78,25 @@ public struct Weight: Sendable {
   public func floats() -> Tensor {
     if case .floats(let tensor) = values { return tensor }
     let result = Tensor(uninitialized: shape)
-    let width = shape.last ?? 1
+    let width = rowWidth
     withRows { read in
       forRows(count / max(1, width), width: width) { first, rows in
         for row in first..<first + rows { read(row, result.base + row * width) }
       }
     }
     return result
+  }
+
+  /// The same numbers in row-major order under another shape; not of a matrix that was converted.
+  public func reshaped(_ newShape: [Int]) -> Weight {
+    precondition(newShape.product == count, "reshape of a weight \(shape) to \(newShape)")
+    switch values {
+    case .floats(let tensor): return Weight(tensor.reshaped(newShape))
+    case .halves: return Weight(shape: newShape, values: values)
+    case .brain, .integers:
+      precondition(newShape == shape, "reshape of a converted weight \(shape) to \(newShape)")
+      return self
+    }
   }
 
   /// Rows of a matrix `[rows, columns]` as f32 `[indices.count, columns]`, such as embeddings of tokens.
@@ -101,9 +113,12 @@ public struct Weight: Sendable {
     return result
   }
 
+  /// Numbers of one output.
+  private var rowWidth: Int { shape.count > 1 ? shape[1...].reduce(1, *) : shape.first ?? 1 }
+
   /// Calls `body` with a function that writes a row as f32.
   private func withRows(_ body: ((_ row: Int, _ target: UnsafeMutablePointer<Float>) -> Void) -> Void) {
-    let width = shape.last ?? 1
+    let width = rowWidth
     switch values {
     case .floats(let tensor):
       let source = tensor.detached().contiguous()

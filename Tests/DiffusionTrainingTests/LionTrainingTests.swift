@@ -78,7 +78,8 @@ import Testing
     #expect(token.width == 32 && token.bias.count == 2 && token.coefficients.shape == [2, 32])
     // The token's bias has started at its share and has moved.
     let share = Float(try recipe().control.share)
-    let start = logf(share / (1 - share) * Float(model.attentionKeys))
+    let keys = try model.attentionKeys
+    let start = logf(share / (1 - share) * Float(keys))
     #expect(token.bias.array().allSatisfy { abs($0 - start) < 0.5 && $0 != start })
 
     func frames(_ strength: Float) throws -> [Frame] {

@@ -5,7 +5,7 @@ import Testing
 @Suite struct FuzzTests {
   private static let counts = [
     "safetensors": 4000, "index": 3000, "config": 250, "scheduler": 1500, "lora": 3000, "pickle": 6000,
-    "tokenizer": 1000,
+    "tokenizer": 1000, "clip-tokenizer": 1000,
   ]
 
   @Test(arguments: FuzzTarget.all.map(\.name)) func survives(name: String) throws {

@@ -184,7 +184,8 @@ class DiffusionElement: ObjectHalf, ChildContainer, @unchecked Sendable {
     let settings = settings.withLock { $0 }
     return LoadRequest(
       key: SharedModels.Key(
-        path: settings.model, precision: settings.precision, memoryBudget: settings.memoryBudget),
+        path: settings.model, precision: settings.precision, memoryBudget: settings.memoryBudget,
+        motionModule: settings.motionModule),
       adapters: adapters.withLock { $0 }.compactMap { child in
         child.request(strict: settings.loraStrict).map { (ObjectRef(child), $0) }
       })

@@ -24,6 +24,7 @@ extension DiffusionElement {
       let info = loaded.model.info
       for (index, adapter) in loaded.model.adapters.enumerated() {
         postAdapter(adapter, child: loaded.children[index].half.name)
+        if let notice = adapter.notice { postWarning(ElementError(.librarySettings, notice)) }
       }
       postProgress(GST_PROGRESS_TYPE_COMPLETE, "load", "Loaded \(info.name), \(info.family)") {
         $0.set("percent", 100.0)

@@ -187,7 +187,9 @@ final class ModelLoader: @unchecked Sendable {
         try SharedModels.obtain(request.key, cancellation: cancellation) {
           try VideoModel.load(
             request.key.path,
-            options: LoadOptions(precision: request.key.precision, memoryBudget: request.key.memoryBudget),
+            options: LoadOptions(
+              precision: request.key.precision, memoryBudget: request.key.memoryBudget,
+              motionModule: request.key.motionModule),
             cancellation: cancellation, progress: { self.report(.progress($0)) })
         }
       }

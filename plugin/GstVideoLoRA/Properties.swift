@@ -52,7 +52,12 @@ private let whileLoadingType: GType = registerEnum(
 private let sharedProperties: [Property<Settings>] = [
   .string(
     "model", \.model, default: Settings.defaultModel, .ready, "Model",
-    "Model directory in diffusers' layout, Wan's own files (folder or .safetensors), or a builtin model"),
+    "Model directory in diffusers' layout, Wan's own files (folder or .safetensors), a Stable Diffusion 1.5 checkpoint, or "
+      + "a builtin model"),
+  .string(
+    "motion-module", \.motionModule, default: nil, .ready, "Motion module",
+    "AnimateDiff motion module (.safetensors file or motion_adapter folder) for a Stable Diffusion 1.5 model without one"
+  ),
   .string(
     "prompt", \.prompt, default: "", .playing, "Prompt", "What to draw; takes effect at the next clip"),
   .string(

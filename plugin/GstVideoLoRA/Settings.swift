@@ -19,6 +19,7 @@ struct Settings: Sendable {
   static let longestPrompt = 65_536
 
   var model = Settings.defaultModel
+  var motionModule = ""
   var prompt = ""
   var negativePrompt = ""
   var promptEmbeds = ""

@@ -19,6 +19,7 @@ enum SharedModels {
     var path: String
     var precision: Precision
     var memoryBudget: UInt64
+    var motionModule = ""
   }
 
   private struct Entry {

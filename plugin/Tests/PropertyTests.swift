@@ -6,7 +6,8 @@ extension ElementTests {
   /// What gst-inspect shows, and what setting does in which state.
   @Suite struct Properties {
     private static let shared = [
-      "model", "prompt", "negative-prompt", "prompt-embeds", "steps", "guidance-scale", "scheduler", "seed",
+      "model", "motion-module", "prompt", "negative-prompt", "prompt-embeds", "steps", "guidance-scale",
+      "scheduler", "seed",
       "cache-threshold",
       "clip-length", "loras", "lora-strict", "compose", "precision", "threads", "memory-budget", "stats",
     ]

@@ -22,7 +22,7 @@ p.add_argument("--steps", type=int, default=20)
 p.add_argument("--batch", type=int, default=8)
 a = p.parse_args()
 
-if a.mode is None or (a.ranks > 1 and a.rank is None):
+if a.mode is None or a.rank is None:
     runs = [(a.mode, a.ranks)] if a.mode else [("peft", 1), ("lean", 1), ("lean", 2)]
     for mode, ranks in runs:
         jobs = [subprocess.Popen([sys.executable, __file__, "--judge", a.judge, "--mode", mode, "--ranks", str(ranks), "--rank", str(r),

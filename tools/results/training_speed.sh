@@ -24,9 +24,8 @@ turn=0
 while [ "$turn" -lt "$turns" ]; do
   ours 2
   python3 "$here/training_peft.py" --judge "$judge" --mode lean --ranks 2 --steps "$steps"
-  ours 2
-  python3 "$here/training_peft.py" --judge "$judge" --mode lean --steps "$steps"
   turn=$((turn + 1))
 done
+ours 2
 ours 1
-python3 "$here/training_peft.py" --judge "$judge" --mode peft --steps "$steps"
+for mode in lean peft; do python3 "$here/training_peft.py" --judge "$judge" --mode $mode --steps "$steps"; done

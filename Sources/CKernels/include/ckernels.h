@@ -16,9 +16,12 @@ enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
 /// Pointwise functions that some kernels apply to their result.
 enum { CK_IDENTITY = 0, CK_RELU = 1, CK_SILU = 2, CK_GELU_TANH = 3 };
 
+/// Number formats of stored filters.
+enum { CK_F32 = 0, CK_BF16 = 1, CK_F16 = 2 };
+
 /// A convolution of pictures with 3 by 3 filters and a stride of 1, summed over the frames of a window.
 typedef struct {
-  /// Pictures [height, width, inputs], newest first.
+  /// Pictures [height, width, inputs], newest first; of several pictures in one job the first, the others behind it.
   const float *frames[CK_WINOGRAD_TAPS];
   size_t frame_count, height, width, inputs;
   /// 1, or 2 where every pixel stands for 2 by 2.
@@ -27,16 +30,20 @@ typedef struct {
   ptrdiff_t top, left;
   /// [panel of 16 outputs][tap][inputs rounded up to 8][9][16], or with the 36 transformed values
   /// [panel][tap][36][inputs rounded up to 8, then to an odd number][16]; taps in the order of `frames`.
-  const float *filters;
+  const void *filters;
   size_t taps;
   int is_transformed;
+  /// How filters that are not transformed are stored: CK_F32, CK_BF16 or CK_F16.
+  int format;
   const float *bias;
   /// Added before the activation, may be NULL; like the result.
   const float *skip;
   int relu;
-  /// [rows, columns, outputs]
+  /// [pictures, rows, columns, outputs]
   float *result;
   size_t rows, columns, outputs;
+  /// The outputs to compute, the first a multiple of 16.
+  size_t first_output, last_output;
 } CKWinograd;
 /// Numbers of one optimiser step.
 typedef struct {
@@ -47,6 +54,14 @@ typedef struct {
   float root_correction;  ///< sqrt(1 - beta2^t)
   float epsilon;
 } CKAdamW;
+
+/// A norm of rows of channels, with a mean and a factor for each channel: f((x - mean) * inverse * weight + bias), f SiLU or
+/// the identity.
+typedef struct {
+  const float *mean, *inverse, *weight, *bias;
+  int silu;
+  size_t channels;
+} CKChannelNorm;
 
 /// Kernels of training: pullbacks and the optimiser.
 typedef struct {
@@ -61,6 +76,13 @@ typedef struct {
   /// gradient of softmax(scale * x) from its result p, in place
   void (*softmax)(float *g, const float *p, float scale, size_t n);
   void (*adamw)(float *weight, float *first, float *second, const float *gradient, const CKAdamW *settings, size_t n);
+  /// with z = (x - mean) * inverse and d = g * f' * weight: sums over the rows of d and of d * z, for every channel
+  void (*channel_slopes)(const CKChannelNorm *n, float *sums, float *dots, const float *g, const float *x, size_t rows);
+  /// dx (+)= inverse * (d - average - z * slope)
+  void (*channel_gradient)(const CKChannelNorm *n, float *dx, const float *g, const float *x, const float *average,
+                           const float *slope, int accumulate, size_t rows);
+  /// of y = x * gelu(gate)
+  void (*geglu)(float *dx, float *dgate, const float *g, const float *x, const float *gate, size_t n);
 } CKGradientTable;
 enum {
   /// Most queries of one `attend`.
@@ -200,7 +222,7 @@ typedef struct {
                        size_t k, int add);
   /// filters [c][9][16] to their transform [36][c, rounded up to an odd number][16]
   void (*winograd_filters)(float *y, const float *x, size_t c);
-  /// computes `count` tiles of 4 by 4 results from number `first` on; scratch as `ck_winograd_scratch` says
+  /// computes `count` tiles of 4 by 4 results from number `first` on, counted through all pictures; scratch as `ck_winograd_scratch` says
   void (*winograd)(const CKWinograd *job, size_t first, size_t count, float *scratch);
   CKGradientTable gradient;
   /// `keys` rows of `depth` floats, `stride` floats apart, into the layouts that `attend` reads:
@@ -209,6 +231,13 @@ typedef struct {
   void (*pack_values)(float *to, const float *from, size_t stride, size_t keys, size_t depth);
   /// one block of queries of one head over all its keys
   void (*attend)(const CKAttention *task);
+  /// y = x * gelu(gate), by the error function
+  void (*geglu)(float *y, const float *x, const float *gate, size_t n);
+  /// mean, and sum of squared distances from it, of every column of x [rows, channels]
+  void (*channel_moments)(float *means, float *squares, const float *x, size_t rows, size_t channels);
+  /// y = f((x - mean) * factor + term) for rows of channels; f is SiLU, or the identity where silu is 0
+  void (*channel_normalize)(float *y, const float *x, const float *mean, const float *factor, const float *term, int silu,
+                            size_t rows, size_t channels);
   /// panels of 16 columns, `ck_packed_keys(columns) * depth` floats: of the transpose of `rows` rows of `depth` floats, whose
   /// columns are these rows, or of `depth` rows of `columns` floats as they are
   void (*pack_transposed)(float *to, const float *from, size_t stride, size_t rows, size_t depth);
@@ -244,7 +273,7 @@ int ck_available_cores(void);
 static inline size_t ck_winograd_scratch(size_t inputs, size_t frames, int is_transformed, size_t count) {
   size_t c = (inputs + 7) / 8 * 8;
   return 36 * (CK_WINOGRAD_STEP(count * frames * c) + CK_WINOGRAD_STEP(count * 16)) + c +
-         (is_transformed ? 0 : frames * CK_WINOGRAD_FILTERS(c));
+         (is_transformed ? 0 : frames * CK_WINOGRAD_FILTERS(c) + 9 * c * 16);
 }
 
 /// Floats of transformed filters for `inputs` and 16 outputs of one tap.

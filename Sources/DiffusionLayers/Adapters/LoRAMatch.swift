@@ -19,54 +19,87 @@ extension LoRAFile {
   /// Strict: a key that matches nothing is an error. Not strict: such keys are only reported, but an adapter
   /// that matches nothing at all, or a layer of another width, is an error all the same.
   public func match(against modules: [String: [Int]], strict: Bool) throws(LoRAError) -> LoRAMatch {
-    try match(ModelLayers(modules), strict: strict)
+    try denoiser(of: match([ModelLayers(modules)], strict: strict))
   }
 
   /// Loads the updates that fit the layers of a model: every module with a `weight`.
   public func match(against model: any WeightSource, strict: Bool) throws(LoRAError) -> LoRAMatch {
-    try match(ModelLayers(model), strict: strict)
+    try denoiser(of: match([ModelLayers(model)], strict: strict))
   }
 
-  private func match(_ model: ModelLayers, strict: Bool) throws(LoRAError) -> LoRAMatch {
-    var matched: [(path: String, layer: LoRALayer)] = []
-    var unmatched: [String] = []
+  /// Loads the updates for several parts of a pipeline, such as a denoiser and its text encoder. An adapter may leave out
+  /// parts, whose updates are empty then, but not all of them.
+  /// - Returns: a match for each part, all with the report of the whole file.
+  public func match(against parts: [LoRAComponent: any WeightSource], strict: Bool) throws(LoRAError)
+    -> [LoRAComponent: LoRAMatch]
+  {
+    try match(
+      LoRAComponent.allCases.compactMap { component in
+        parts[component].map { ModelLayers($0, component: component) }
+      }, strict: strict)
+  }
+
+  private func denoiser(of matches: [LoRAComponent: LoRAMatch]) throws(LoRAError) -> LoRAMatch {
+    guard let match = matches[.denoiser] else { preconditionFailure("a match without a denoiser") }
+    return match
+  }
+
+  private func match(_ parts: [ModelLayers], strict: Bool) throws(LoRAError) -> [LoRAComponent: LoRAMatch] {
+    var matched: [(path: String, layer: LoRALayer, part: ModelLayers)] = []
+    var (unmatched, skipped): ([String], [String]) = ([], [])
     var targets: [String: LoRALayer] = [:]
     for layer in layers {
-      guard let path = try model.path(of: layer, file: name) else {
-        unmatched += layer.keys.values.sorted()
+      guard let part = parts.first(where: { $0.component == layer.component }),
+        let path = try part.path(of: layer, file: name)
+      else {
+        let keys = layer.keys.values.sorted()
+        if parts.contains(where: { $0.lacksMiddleMotion(layer) }) {
+          skipped += keys
+        } else {
+          unmatched += keys
+        }
         continue
       }
-      if let first = targets.updateValue(layer, forKey: path) {
+      if let first = targets.updateValue(layer, forKey: "\(part.component.rawValue) \(path)") {
         throw .duplicateTarget(
           file: name, module: path, first: first.keys.values.sorted().first ?? first.module,
           second: layer.keys.values.sorted().first ?? layer.module)
       }
-      matched.append((path, layer))
+      matched.append((path, layer, part))
     }
     unmatched += otherKeys
     // A wrong width tells more than the blocks that a smaller model lacks.
-    for (path, layer) in matched where !model.fits(layer, path) {
+    for (path, layer, part) in matched where !part.fits(layer, path) {
       throw .shape(
-        file: name, module: path, expected: model.shapes[path] ?? [],
+        file: name, module: path, expected: part.shapes[path] ?? [],
         found: layer.inputs == 0 ? [layer.outputs] : [layer.outputs, layer.inputs], seemsFor: seemsFor,
-        model: model.name)
+        model: parts.first?.name)
     }
     if matched.isEmpty || (strict && !unmatched.isEmpty) {
+      let unmatched = unmatched.isEmpty ? skipped : unmatched
       throw .unmatched(
         file: name, unmatched: unmatched.count, total: totalKeys, examples: Array(unmatched.prefix(3)),
-        seemsFor: seemsFor, model: model.name)
+        seemsFor: seemsFor, model: parts.first?.name)
     }
-    var updates: [String: LayerUpdate] = [:]
-    for (path, layer) in matched { updates[path] = try load(layer) }
-    let linear = model.shapes.filter { $0.value.count == 2 }
+    var updates: [LoRAComponent: [String: LayerUpdate]] = [:]
+    for (path, layer, part) in matched { updates[part.component, default: [:]][path] = try load(layer) }
+    let untouched = parts.flatMap { part in
+      part.shapes.filter { $0.value.count == 2 && updates[part.component]?[$0.key] == nil }.map(\.key)
+    }
     let report = report(
-      matched: matched.map(\.layer), unmatched: unmatched,
-      untouched: linear.keys.filter { updates[$0] == nil }.sorted())
+      matched: matched.map(\.layer), unmatched: unmatched, skipped: skipped, untouched: untouched.sorted())
     let stated = try statedNorms()
-    let norms = matched.compactMap { match in stated[match.layer.module].map { (match.path, $0) } }
-    return LoRAMatch(
-      updates: updates, report: report, role: role, control: try controlToken(),
-      statedNorms: Dictionary(norms, uniquingKeysWith: { first, _ in first }))
+    let control = try controlToken()
+    var result: [LoRAComponent: LoRAMatch] = [:]
+    for part in parts {
+      let own = matched.filter { $0.part.component == part.component }
+      let norms = own.compactMap { match in stated[match.layer.module].map { (match.path, $0) } }
+      result[part.component] = LoRAMatch(
+        updates: updates[part.component] ?? [:], report: report, role: role,
+        control: part.component == .denoiser ? control : nil,
+        statedNorms: Dictionary(norms, uniquingKeysWith: { first, _ in first }))
+    }
+    return result
   }
 
   /// Loads one layer's tensors; a NaN or infinity is an error.

@@ -45,13 +45,14 @@ package struct LoRAName: Equatable {
     for (start, prefix, component) in Self.underscored where stem.hasPrefix(start) {
       var rest = String(stem.dropFirst(start.count))
       while rest.hasPrefix("diffusion_model_") { rest = String(rest.dropFirst("diffusion_model_".count)) }
-      let found = ModuleNames.find(underscored: rest)
+      let found = ModuleNames.find(underscored: LDMNames.diffusers(rest, separator: "_") ?? rest)
       self.init(component, rest, prefix, found)
       return
     }
     let (rest, prefix, component) = Self.strip(stem)
     let isText = rest.hasPrefix("text_model.") && component == .denoiser
-    self.init(isText ? .textEncoder : component, rest, prefix, ModuleNames.find(rest))
+    let found = ModuleNames.find(LDMNames.diffusers(rest) ?? rest)
+    self.init(isText ? .textEncoder : component, rest, prefix, found)
   }
 
   private init(_ component: LoRAComponent, _ spelling: String, _ prefix: Prefix, _ found: ModuleNames.Found?)

@@ -14,10 +14,21 @@ public struct LoRAReport: Sendable, Equatable {
   public let totalKeys: Int
   /// Keys of the file that match nothing in the model.
   public let unmatched: [String]
+  /// Keys of the file that this version of the model has no place for and that are left out: those of the middle block's
+  /// motion module in AnimateDiff v1 and v3.
+  public let skipped: [String]
   /// Layers of the model that the file leaves alone.
   public let untouched: [String]
   /// What the file seems to be made for, where that is recognised.
   public let seemsFor: String?
+
+  /// What a user should know although the file was loaded, nil when there is nothing.
+  public var notice: String? {
+    guard !skipped.isEmpty else { return nil }
+    return
+      "'\(file)': \(skipped.count) of its \(totalKeys) keys are for the middle block's motion module, which only "
+      + "AnimateDiff v2 has; they are left out"
+  }
 
   /// The largest rank.
   public var rank: Int { ranks.last ?? 0 }
@@ -25,9 +36,10 @@ public struct LoRAReport: Sendable, Equatable {
 
 extension LoRAFile {
   /// What the file says about itself, without a model.
-  public var report: LoRAReport { report(matched: layers, unmatched: otherKeys, untouched: []) }
+  public var report: LoRAReport { report(matched: layers, unmatched: otherKeys, skipped: [], untouched: []) }
 
-  func report(matched: [LoRALayer], unmatched: [String], untouched: [String]) -> LoRAReport {
+  func report(matched: [LoRALayer], unmatched: [String], skipped: [String], untouched: [String]) -> LoRAReport
+  {
     let pairs = matched.filter { $0.rank > 0 }
     let scales = pairs.map(\.scale)
     let counts = scales.reduce(into: [Float: Int]()) { $0[$1, default: 0] += 1 }
@@ -37,7 +49,6 @@ extension LoRAFile {
       rules: LoRAAlphaRule.allCases.filter { rule in pairs.contains { $0.rule == rule } },
       scales: (scales.min() ?? 1)...(scales.max() ?? 1), effectiveScale: common,
       matchedKeys: matched.reduce(controlKeys.count) { $0 + $1.keyCount }, totalKeys: totalKeys,
-      unmatched: unmatched,
-      untouched: untouched, seemsFor: seemsFor)
+      unmatched: unmatched, skipped: skipped, untouched: untouched, seemsFor: seemsFor)
   }
 }

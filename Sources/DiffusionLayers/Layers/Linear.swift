@@ -20,8 +20,8 @@ public struct Linear: Sendable {
   /// A convolution whose stride is its kernel is a linear map of patches: reads `weight` `[out, …extents]`, where
   /// the extents multiply to the width of the input, and `bias` `[out]`.
   public init(patches weights: Weights, _ extents: [Int], _ outputs: Int) throws(WeightsError) {
-    weight = Weight(
-      try weights.tensor("weight", shape: [outputs] + extents).reshaped([outputs, extents.reduce(1, *)]))
+    weight = try weights.weight("weight", shape: [outputs] + extents)
+      .reshaped([outputs, extents.reduce(1, *)])
     bias = try weights.tensor("bias", shape: [outputs])
     adapters = weights.adapters
   }

@@ -34,6 +34,20 @@ public struct LayerNorm: Sendable {
     }
   }
 
+  /// Of frames `[B, F, L, D]`, with `positions` `[F, D]` added to the result.
+  public func callAsFunction(_ x: Tensor, positions: Tensor, _ run: RunContext) -> Tensor {
+    guard let weight, let bias else {
+      return self(x, run) + positions.reshaped([1, positions.shape[0], 1, positions.shape[1]])
+    }
+    let result = Tensor.layerNorm(
+      x, weight: weight, biases: positions + bias.reshaped([1, bias.count]), eps: eps)
+    let tokens = [x.shape[0], x.shape[1] * x.shape[2], x.shape[3]]
+    guard !adapters.isEmpty else { return result }
+    return adapters.reduce(result.reshaped(tokens)) { result, update in
+      update.add(to: result, run) { Tensor.layerNorm(x.reshaped(tokens), weight: $0, eps: eps) }
+    }.reshaped(x.shape)
+  }
+
   /// `norm(x) * (1 + scale) + shift` with one row `[B, 1, D]` each per batch entry.
   public func callAsFunction(_ x: Tensor, scale: Tensor, shift: Tensor) -> Tensor {
     Tensor.layerNormModulated(x, scale: scale, shift: shift, eps: eps)
@@ -96,7 +110,11 @@ public struct GroupNorm: Sendable {
     self.eps = eps
   }
 
-  public func callAsFunction(_ x: Tensor, activation: Activation = .identity) -> Tensor {
-    Tensor.groupNorm(x, groups: groups, weight: weight, bias: bias, eps: eps, activation: activation)
+  /// - Parameter offset: rows `[M, C]`, added first, one for every `N / M` pictures.
+  public func callAsFunction(
+    _ x: Tensor, activation: Activation = .identity, adding offset: Tensor? = nil
+  ) -> Tensor {
+    Tensor.groupNorm(
+      x, groups: groups, weight: weight, bias: bias, eps: eps, activation: activation, adding: offset)
   }
 }

@@ -1,11 +1,11 @@
 import CBuiltinModels
 
-/// The files built into the program: the default model and its adapters (see CBuiltinModels).
+/// The files built into the program: the default model, its adapters and a tokenizer (see CBuiltinModels).
 public enum BuiltinFiles {
   /// Names of the builtin models, as in `builtin:nano`.
   public static var models: [String] {
     unique(paths.compactMap { path in path.firstIndex(of: "/").map { String(path[..<$0]) } })
-      .filter { $0 != "adapters" }
+      .filter { $0 != "adapters" && $0 != "tokenizers" }
   }
 
   /// Names of the builtin adapters, as in `builtin:ink`.
@@ -19,6 +19,14 @@ public enum BuiltinFiles {
   /// The NAME of `builtin:NAME`, or nil for an ordinary path.
   package static func name(of path: String) -> String? {
     path.hasPrefix("builtin:") ? String(path.dropFirst("builtin:".count)) : nil
+  }
+
+  /// The merges of CLIP's byte-pair encoding, for checkpoints that come without a tokenizer.
+  package static func clipMerges() throws(WeightsError) -> [UInt8] {
+    let path = "tokenizers/clip/merges.txt"
+    guard let file = find(path) else { throw .notFound(file: "builtin:" + path) }
+    let source = ByteSource.embedded(file)
+    return try source.bytes(0..<source.count)
   }
 
   static func adapter(_ name: String) throws(WeightsError) -> ByteSource {

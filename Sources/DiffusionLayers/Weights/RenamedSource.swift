@@ -39,6 +39,13 @@ public struct RenamedSource: WeightSource {
     try base.weight(try storedName(tensor, shape), shape: shape)
   }
 
+  public func filters(_ weight: String, shape: [Int], bias: String?, stride: Int) throws(WeightsError)
+    -> ConvolutionKernel
+  {
+    let offsets: String? = if let bias { try storedName(bias, [shape[0]]) } else { nil }
+    return try base.filters(try storedName(weight, shape), shape: shape, bias: offsets, stride: stride)
+  }
+
   public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
     try base.rows(try storedName(tensor, shape), shape: shape, in: range)
   }

@@ -1,13 +1,17 @@
 public import TensorCore
 
 /// Weights that are in memory: loaded once, shared by every model built from them.
+///
+/// Filters of convolutions are packed when a model first asks for them; only the packed ones stay.
 public struct ResidentSource: WeightSource {
   public let name: String
   private let weights: [String: Weight]
+  private let filters: FilterMemory
 
   public init(name: String, weights: [String: Weight]) {
     self.name = name
-    self.weights = weights
+    self.weights = weights.filter { !FilterMemory.takes($0.value.shape) }
+    filters = FilterMemory(weights.filter { FilterMemory.takes($0.value.shape) })
   }
 
   public init(name: String, tensors: [String: Tensor]) {
@@ -38,9 +42,9 @@ public struct ResidentSource: WeightSource {
     self.init(name: source.name, weights: weights)
   }
 
-  public var names: [String] { weights.keys.sorted() }
+  public var names: [String] { (Array(weights.keys) + filters.shapes.keys).sorted() }
 
-  public func shape(of tensor: String) -> [Int]? { weights[tensor]?.shape }
+  public func shape(of tensor: String) -> [Int]? { weights[tensor]?.shape ?? filters.shapes[tensor] }
 
   public func format(of tensor: String) -> DType { weights[tensor]?.format ?? .float32 }
 
@@ -49,14 +53,29 @@ public struct ResidentSource: WeightSource {
   }
 
   public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
-    guard let found = weights[tensor] else { throw .missing(file: name, tensor: tensor, expected: shape) }
     try check(tensor, shape: shape)
+    guard let found = weights[tensor] ?? filters.weight(tensor) else {
+      throw .missing(file: name, tensor: tensor, expected: shape)
+    }
     return found
   }
 
+  public func filters(_ weight: String, shape: [Int], bias: String?, stride: Int) throws(WeightsError)
+    -> ConvolutionKernel
+  {
+    try check(weight, shape: shape)
+    let offsets: Tensor? = if let bias { try load(bias, shape: [shape[0]]) } else { nil }
+    if let kernel = filters.kernel(weight, stride: stride, bias: offsets) { return kernel }
+    return ConvolutionKernel(weight: try load(weight, shape: shape), bias: offsets, stride: stride)
+  }
+
   /// Bytes in memory.
-  public var bytes: Int { weights.values.reduce(0) { $0 + $1.bytes } }
+  public var bytes: Int {
+    weights.values.reduce(0) { $0 + $1.bytes } + DType.float32.byteSize * filterFloats
+  }
 
   /// Number of floats in memory.
-  public var parameters: Int { weights.values.reduce(0) { $0 + $1.count } }
+  public var parameters: Int { weights.values.reduce(0) { $0 + $1.count } + filterFloats }
+
+  private var filterFloats: Int { filters.shapes.values.reduce(0) { $0 + $1.reduce(1, *) } }
 }

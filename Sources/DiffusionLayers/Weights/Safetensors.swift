@@ -255,8 +255,11 @@ private func firstNonFinite(_ values: UnsafeBufferPointer<UInt16>, infinity: UIn
 }
 
 extension TensorEntry {
-  /// Whether `SafetensorsFile.weight` keeps the tensor's two bytes a number: matrices of bf16 and f16.
-  package var staysHalf: Bool { (dtype == .bfloat16 || dtype == .float16) && shape.count == 2 }
+  /// Whether `SafetensorsFile.weight` keeps the tensor's two bytes a number: matrices, and filters of convolutions over
+  /// pictures, of bf16 and f16.
+  package var staysHalf: Bool {
+    (dtype == .bfloat16 || dtype == .float16) && (shape.count == 2 || shape.count == 4)
+  }
 }
 
 extension DType {

@@ -17,6 +17,10 @@ public protocol WeightSource: Sendable {
   func load(_ tensor: String, shape: [Int]) throws(WeightsError) -> Tensor
   /// The same in the number format of the file, for large matrices. By default what `load` gives.
   func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight
+  /// The filters of a convolution, packed: the tensor `weight` `[out, in, height, width]` and the tensor `bias` `[out]`. A
+  /// source in memory packs them once for all models that are built from it.
+  func filters(_ weight: String, shape: [Int], bias: String?, stride: Int) throws(WeightsError)
+    -> ConvolutionKernel
   /// Rows `range` of a matrix of this shape as f32; a source over files reads no more than these.
   func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor
   /// The adapters' updates of a module, such as `blocks.3.attn1.to_q`; empty for a plain model.
@@ -31,6 +35,13 @@ extension WeightSource {
 
   public func weight(_ tensor: String, shape: [Int]) throws(WeightsError) -> Weight {
     Weight(try load(tensor, shape: shape))
+  }
+
+  public func filters(_ weight: String, shape: [Int], bias: String?, stride: Int) throws(WeightsError)
+    -> ConvolutionKernel
+  {
+    let offsets: Tensor? = if let bias { try load(bias, shape: [shape[0]]) } else { nil }
+    return ConvolutionKernel(weight: try self.weight(weight, shape: shape), bias: offsets, stride: stride)
   }
 
   public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {

@@ -36,6 +36,11 @@ public struct Weights: Sendable {
     try source.weight(full(name), shape: shape)
   }
 
+  /// The filters `weight` `[out, in, height, width]` of a convolution and, with `bias`, its `bias` `[out]`.
+  public func filters(_ shape: [Int], bias: Bool, stride: Int) throws(WeightsError) -> ConvolutionKernel {
+    try source.filters(full("weight"), shape: shape, bias: bias ? full("bias") : nil, stride: stride)
+  }
+
   /// Rows `range` of a matrix as f32, for tables of which a run needs few rows.
   public func rows(_ name: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
     try source.rows(full(name), shape: shape, in: range)

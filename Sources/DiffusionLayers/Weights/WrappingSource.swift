@@ -22,6 +22,12 @@ extension WrappingSource {
     try base.weight(tensor, shape: shape)
   }
 
+  public func filters(_ weight: String, shape: [Int], bias: String?, stride: Int) throws(WeightsError)
+    -> ConvolutionKernel
+  {
+    try base.filters(weight, shape: shape, bias: bias, stride: stride)
+  }
+
   public func rows(_ tensor: String, shape: [Int], in range: Range<Int>) throws(WeightsError) -> Tensor {
     try base.rows(tensor, shape: shape, in: range)
   }

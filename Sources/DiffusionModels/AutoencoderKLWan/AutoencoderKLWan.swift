@@ -15,8 +15,8 @@ public struct AutoencoderKLWan: Sendable {
   public let config: AutoencoderKLWanConfig
   let encoder: WanNetwork
   let decoder: WanNetwork
-  let quantConv: WanPointwise
-  let postQuantConv: WanPointwise
+  let quantConv: PointwiseConvolution
+  let postQuantConv: PointwiseConvolution
 
   /// Pixels per latent along each side.
   public var spatialRatio: Int { config.spatialRatio }
@@ -39,8 +39,8 @@ public struct AutoencoderKLWan: Sendable {
     self.config = config
     encoder = try WanNetwork(encoder: weights["encoder"], config)
     decoder = try WanNetwork(decoder: weights["decoder"], config)
-    quantConv = try WanPointwise(weights["quant_conv"], 2 * config.zDim, 2 * config.zDim, axes: 3)
-    postQuantConv = try WanPointwise(weights["post_quant_conv"], config.zDim, config.zDim, axes: 3)
+    quantConv = try PointwiseConvolution(weights["quant_conv"], 2 * config.zDim, 2 * config.zDim, axes: 3)
+    postQuantConv = try PointwiseConvolution(weights["post_quant_conv"], config.zDim, config.zDim, axes: 3)
   }
 
   /// Encodes a whole clip `[F, H, W, 3]` in [-1, 1].

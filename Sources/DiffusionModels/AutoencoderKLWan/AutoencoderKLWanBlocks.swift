@@ -39,22 +39,6 @@ struct WanCausalConv3d: Sendable {
   }
 }
 
-/// A convolution of extent 1: a linear map of each pixel's channels.
-struct WanPointwise: Sendable {
-  private let weight: Tensor
-  private let bias: Tensor
-
-  /// Reads `weight` `[out, in]` with `axes` more extents of 1, and `bias` `[out]`.
-  init(_ weights: Weights, _ inputs: Int, _ outputs: Int, axes: Int) throws(WeightsError) {
-    weight = try weights.tensor(
-      "weight", shape: [outputs, inputs] + [Int](repeating: 1, count: axes)
-    ).reshaped([outputs, inputs])
-    bias = try weights.tensor("bias", shape: [outputs])
-  }
-
-  func callAsFunction(_ x: Tensor) -> Tensor { Tensor.linear(x, weight: weight, bias: bias) }
-}
-
 /// `WanRMS_norm`: every pixel's channels to length `sqrt(C)`, then a factor per channel.
 struct WanRMSNorm: Sendable {
   private let gamma: Tensor
@@ -76,14 +60,15 @@ struct WanResidualBlock: Sendable {
   let conv1: WanCausalConv3d
   private let norm2: WanRMSNorm
   let conv2: WanCausalConv3d
-  private let shortcut: WanPointwise?
+  private let shortcut: PointwiseConvolution?
 
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, _ slots: inout CausalSlots) throws(WeightsError) {
     norm1 = try WanRMSNorm(weights["norm1"], inputs)
     conv1 = try WanCausalConv3d(weights["conv1"], inputs, outputs, &slots)
     norm2 = try WanRMSNorm(weights["norm2"], outputs)
     conv2 = try WanCausalConv3d(weights["conv2"], outputs, outputs, &slots)
-    shortcut = inputs == outputs ? nil : try WanPointwise(weights["conv_shortcut"], inputs, outputs, axes: 3)
+    shortcut =
+      inputs == outputs ? nil : try PointwiseConvolution(weights["conv_shortcut"], inputs, outputs, axes: 3)
   }
 
   func callAsFunction(
@@ -97,15 +82,15 @@ struct WanResidualBlock: Sendable {
 /// Self-attention with a single head over the pixels of a frame.
 struct WanAttentionBlock: Sendable {
   private let norm: WanRMSNorm
-  private let toQKV: WanPointwise
-  private let proj: WanPointwise
+  private let toQKV: PointwiseConvolution
+  private let proj: PointwiseConvolution
   let channels: Int
 
   init(_ weights: Weights, _ channels: Int) throws(WeightsError) {
     self.channels = channels
     norm = try WanRMSNorm(weights["norm"], channels, axes: 2)
-    toQKV = try WanPointwise(weights["to_qkv"], channels, channels * 3, axes: 2)
-    proj = try WanPointwise(weights["proj"], channels, channels, axes: 2)
+    toQKV = try PointwiseConvolution(weights["to_qkv"], channels, channels * 3, axes: 2)
+    proj = try PointwiseConvolution(weights["proj"], channels, channels, axes: 2)
   }
 
   func callAsFunction(_ x: Tensor, _ run: RunContext) throws(Cancelled) -> Tensor {

@@ -30,6 +30,8 @@ public struct AdapterReport: Sendable, Equatable {
   public let matchedKeys: Int
   public let totalKeys: Int
   public let unmatched: [String]
+  /// What a user should know although the file was loaded, nil when there is nothing.
+  public var notice: String?
   /// The strengths that an adapter with a strength token was trained for; others are clamped to them. Nil where the
   /// strength multiplies.
   public let trainedRange: ClosedRange<Float>?

@@ -6,38 +6,44 @@ import DiffusionModels
 struct DiffusersLayout {
   let directory: ModelDirectory
   private let index: JSONObject
-  private let checkFinite: Bool
+  let checkFinite: Bool
+  /// The motion module that the user names, for models without one of their own.
+  let motionModule: String?
 
-  init(_ directory: ModelDirectory, checkFinite: Bool) throws {
+  init(_ directory: ModelDirectory, checkFinite: Bool, motionModule: String? = nil) throws {
     self.directory = directory
     self.checkFinite = checkFinite
+    self.motionModule = motionModule
     index = try directory.json("model_index.json")
   }
 
   func parts() throws -> ModelParts {
-    let (config, backbone) = try backbone()
+    let (architecture, backbone) = try backbone()
     return ModelParts(
-      name: directory.path, config: config, configFile: directory.location(of: "transformer/config.json"),
-      backbone: backbone, codec: try codec(), text: try text(), scheduler: try scheduler(),
+      name: directory.path, architecture: architecture,
+      configFile: directory.location(of: "\(architecture.component)/config.json"), backbone: backbone,
+      codec: try codec(), text: try text(), scheduler: try scheduler(),
       hasCoordinatePlanes: index["coordinate_planes"]?.string == "xyt",
       hints: try ConfigReader(
         index["videolora"] ?? .object(JSONObject()), file: directory.location(of: "model_index.json")))
   }
 
   /// The class that a component is made of, nil where the index says `[null, null]` or nothing.
-  private func componentClass(_ name: String) -> String? { index[name]?.array?.last?.string }
+  func componentClass(_ name: String) -> String? { index[name]?.array?.last?.string }
 
-  private func files(_ component: String) throws -> SafetensorsSource {
+  func files(_ component: String) throws -> SafetensorsSource {
     try SafetensorsSource(directory, component: component, checkFinite: checkFinite)
   }
 
-  func backbone() throws -> (WanConfig, ComponentFiles) {
+  func backbone() throws -> (BackboneArchitecture, ComponentFiles) {
+    if componentClass("unet") != nil { return try unet() }
     guard let name = componentClass("transformer"), name == "WanTransformer3DModel" else {
-      let what = componentClass("transformer") ?? componentClass("unet")
       throw PipelineError.unsupported(
-        what: what.map { "the backbone \($0)" } ?? "a model without a transformer",
-        remedy: "use a model with a WanTransformer3DModel")
+        what: componentClass("transformer").map { "the backbone \($0)" }
+          ?? "a model without a transformer or UNet",
+        remedy: "use a model with a WanTransformer3DModel, or with the UNet of Stable Diffusion 1.5")
     }
+    try refuseMotionModule()
     for (component, reason) in [
       ("transformer_2", "marks a Wan 2.2 checkpoint with two experts"),
       ("image_encoder", "marks an image-to-video checkpoint, which needs a start image"),
@@ -55,7 +61,14 @@ struct DiffusersLayout {
         file: directory.location(of: file), key: "num_layers",
         reason: "is \(config.numLayers), and the weights hold more; take the config.json that came with them")
     }
-    return (config, ComponentFiles(weights))
+    return (.wan(config), ComponentFiles(weights))
+  }
+
+  func refuseMotionModule() throws(PipelineError) {
+    guard let motionModule, !motionModule.isEmpty else { return }
+    throw .option(
+      name: "motion-module", value: motionModule,
+      reason: "is for image models; '\(directory.path)' has its own motion")
   }
 
   func codec() throws -> ModelParts.CodecParts {
@@ -72,9 +85,12 @@ struct DiffusersLayout {
       return .tiny(encoder: parts[0], decoder: parts[1], config: try directory.json(json), file: file)
     case "AutoencoderKLWan":
       return .wan(ComponentFiles(try files("vae")), config: try directory.json(json), file: file)
+    case "AutoencoderKL":
+      return .kl(ComponentFiles(try files("vae")), config: try directory.json(json), file: file)
     case .some(let name):
       throw PipelineError.unsupported(
-        what: "the autoencoder \(name)", remedy: "use a model with an AutoencoderKLWan or an AutoencoderTiny")
+        what: "the autoencoder \(name)",
+        remedy: "use a model with an AutoencoderKL, AutoencoderKLWan or AutoencoderTiny")
     }
   }
 
@@ -87,6 +103,7 @@ struct DiffusersLayout {
         vocabulary: try directory.json("text_encoder/vocab.json"), file: file)
     case "UMT5EncoderModel", "T5EncoderModel":
       return try t5(json, file)
+    case "CLIPTextModel": return try clip(json, file)
     case let name?: return .none(reason: "its text encoder \(name) is not supported")
     case nil: return .none(reason: "model_index.json names no text encoder")
     }
@@ -114,9 +131,30 @@ struct DiffusersLayout {
         tokenizer: tokenizer, length: T5Prompts.wanLength))
   }
 
+  /// A copy without its text encoder or tokenizer still runs with prompt-embeds.
+  private func clip(_ json: String, _ file: String) throws -> ModelParts.TextParts {
+    guard directory.exists(json) else { return .none(reason: "'\(file)' does not exist") }
+    let config = try CLIPTextConfig(.object(try directory.json(json)), file: file)
+    let found = Result { try files("text_encoder") }
+    if case .failure(let error as WeightsError) = found, error.isAbsence { return .none(reason: "\(error)") }
+    let source = try found.get()
+    guard directory.exists("tokenizer") else {
+      return .none(reason: "'\(directory.location(of: "tokenizer"))' does not exist")
+    }
+    return .clip(
+      ComponentFiles(source, as: try CLIPKeyNaming.renamed(source)), config, try CLIPTokenizer(directory))
+  }
+
   /// The scheduler that the model names; flow matching where it has none.
+  ///
+  /// An image model is given AnimateDiff's own: motion modules are trained with another noise schedule than the
+  /// images were.
   func scheduler() throws -> ModelScheduler {
     let file = "scheduler/scheduler_config.json"
+    if isImageModel {
+      let prediction = directory.exists(file) ? try directory.json(file)["prediction_type"]?.string : nil
+      return try .animateDiff(prediction: prediction)
+    }
     guard directory.exists(file) else { return ModelScheduler.flowMatching }
     let json = try directory.json(file)
     return try ModelScheduler(

@@ -10,6 +10,8 @@ enum LatentCodec: Sendable {
   case tiny(AutoencoderTiny)
   /// Wan 2.1's, causal in time, normalised per channel.
   case wan(AutoencoderKLWan)
+  /// Stable Diffusion's, each frame on its own, scaled by a number.
+  case kl(AutoencoderKL)
 
   /// Pixels per latent along each side.
   var ratio: Int {
@@ -17,6 +19,7 @@ enum LatentCodec: Sendable {
     case .pixels: 1
     case .tiny: AutoencoderTiny.spatialRatio
     case .wan(let autoencoder): autoencoder.spatialRatio
+    case .kl(let autoencoder): autoencoder.spatialRatio
     }
   }
 
@@ -32,6 +35,7 @@ enum LatentCodec: Sendable {
     case .pixels: 3
     case .tiny: AutoencoderTiny.latentChannels
     case .wan(let autoencoder): autoencoder.latentChannels
+    case .kl(let autoencoder): autoencoder.latentChannels
     }
   }
 
@@ -45,15 +49,24 @@ enum LatentCodec: Sendable {
       let tile = autoencoder.tiling(height: height, width: width, budget: budget)?.tile ?? .max
       let peak = autoencoder.peakFloats(height: min(height, tile), width: min(width, tile))
       return max(peak.encode, peak.decode)
+    case .kl(let autoencoder):
+      let tile = autoencoder.tiling(height: height, width: width, budget: budget)?.tile ?? .max
+      let peak = autoencoder.peakFloats(height: min(height, tile), width: min(width, tile))
+      return max(peak.encode, peak.decode)
     }
   }
 
+  /// Whether pictures are encoded to a distribution of which samplers take a draw.
+  var drawsLatents: Bool { if case .kl = self { true } else { false } }
+
   /// Encodes frames of one size, extended to `height` by `width`, to latents `[1, C, f, h, w]`. Where latent
   /// frames hold several frames, the number of frames is one that they come out even for.
-  /// - Parameter budget: floats to work with; large pictures are cut into tiles where it is too small.
-  func encode(_ frames: [Frame], height: Int, width: Int, budget: Int = .max, _ run: RunContext)
-    throws(Cancelled) -> Tensor
-  {
+  /// - Parameters:
+  ///   - budget: floats to work with; large pictures are cut into tiles where it is too small.
+  ///   - draws: normal draws in the latents' shape, for codecs that draw latents; their mode where nil.
+  func encode(
+    _ frames: [Frame], height: Int, width: Int, budget: Int = .max, draws: Tensor? = nil, _ run: RunContext
+  ) throws(Cancelled) -> Tensor {
     var latents: [Tensor] = []  // [1, h, w, C] each
     switch self {
     case .pixels:
@@ -78,10 +91,26 @@ enum LatentCodec: Sendable {
           latents.append(autoencoder.normalized(posterior.mean))
         }
       }
+    case .kl(let autoencoder):
+      let tiling = autoencoder.tiling(height: height, width: width, budget: budget)
+      for (index, frame) in frames.enumerated() {
+        let picture = frame.tensor(height: height, width: width, scale: 2 / 255, shift: -1)
+        let posterior =
+          if let tiling { try autoencoder.encode(picture, tiling: tiling, run) } else {
+            try autoencoder.encode(picture, run)
+          }
+        let noise = draws.map { Self.picture($0, index) }
+        latents.append(autoencoder.normalized(noise.map { posterior.sample(noise: $0) } ?? posterior.mean))
+      }
     }
     let clip = Tensor.concatenated(latents, axis: 0)
     return clip.permuted([3, 0, 1, 2])
       .reshaped([1, channels, clip.shape[0], height / ratio, width / ratio])
+  }
+
+  /// Latent frame `index` of `[1, C, f, h, w]` as `[1, h, w, C]`.
+  private static func picture(_ latents: Tensor, _ index: Int) -> Tensor {
+    latents.narrow(2, from: index, length: 1).select(0, 0).permuted([1, 2, 3, 0]).contiguous()
   }
 
   /// Decodes latents `[1, C, f, h, w]` to frames cropped to `height` by `width`.
@@ -114,13 +143,22 @@ enum LatentCodec: Sendable {
       decoder = AutoencoderKLWan.Decoder(autoencoder)
     }
     for index in 0..<latents.shape[2] {
-      let latent = latents.narrow(2, from: index, length: 1).select(0, 0).permuted([1, 2, 3, 0]).contiguous()
+      let latent = Self.picture(latents, index)
       switch self {
       case .pixels: take(latent, 127.5, 127.5)
       case .tiny(let autoencoder):
         take(try autoencoder.decode(autoencoder.denormalized(latent), run), 255, 0)
       case .wan(let autoencoder):
         guard let pictures = try decoder?.push(autoencoder.denormalized(latent), run) else { continue }
+        take(pictures, 127.5, 127.5)
+      case .kl(let autoencoder):
+        let inner = autoencoder.denormalized(latent)
+        let tiling = autoencoder.tiling(
+          height: latent.shape[1] * ratio, width: latent.shape[2] * ratio, budget: budget)
+        let pictures =
+          if let tiling { try autoencoder.decode(inner, tiling: tiling, run) } else {
+            try autoencoder.decode(inner, run)
+          }
         take(pictures, 127.5, 127.5)
       }
       try run.checkpoint()

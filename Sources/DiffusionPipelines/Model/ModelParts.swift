@@ -7,31 +7,30 @@ struct ComponentFiles: Sendable {
   let source: any WeightSource
   let files: [SafetensorsSource]
 
-  /// - Parameter source: `files` under other names, where they need some.
-  init(_ file: SafetensorsSource, as source: (any WeightSource)? = nil) {
-    self.source = source ?? file
-    files = [file]
+  /// - Parameter source: `files` under other names, where they need some, or a part of them.
+  init(_ files: SafetensorsSource..., as source: (any WeightSource)? = nil) {
+    self.source = source ?? files[0]
+    self.files = files
   }
 
-  /// Bytes that the tensors take in memory.
-  var residentBytes: UInt64 { files.reduce(0) { $0 + $1.residentBytes } }
-
-  /// The same with matrices in the formats of a precision.
-  func residentBytes(_ precision: Precision) -> UInt64 {
+  /// Bytes that the tensors take in memory, with matrices in the formats that `format` gives them.
+  func residentBytes(_ format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 })
+    -> UInt64
+  {
     source.names.reduce(0) { sum, tensor in
       let (shape, stored) = (source.shape(of: tensor) ?? [], source.format(of: tensor))
-      return sum + UInt64(Weight.bytes(shape, as: precision.format(of: tensor, shape, stored: stored)))
+      return sum + UInt64(Weight.bytes(shape, as: format(tensor, shape, stored)))
     }
   }
 
-  var parameters: Int { files.reduce(0) { $0 + $1.parameters } }
+  var parameters: Int { source.names.reduce(0) { $0 + (source.shape(of: $1) ?? []).reduce(1, *) } }
 }
 
 /// The components of a model, found and not loaded: what every layout of files on disk comes down to.
 struct ModelParts {
   /// Path or builtin name as given.
   let name: String
-  let config: WanConfig
+  let architecture: BackboneArchitecture
   /// File that the configuration comes from, for messages.
   let configFile: String
   let backbone: ComponentFiles
@@ -48,6 +47,8 @@ struct ModelParts {
     case tiny(encoder: ComponentFiles, decoder: ComponentFiles, config: JSONObject, file: String)
     /// Without a configuration the file has Wan's original naming.
     case wan(ComponentFiles, config: JSONObject?, file: String)
+    /// Without a configuration it follows from the tensors' shapes.
+    case kl(ComponentFiles, config: JSONObject?, file: String)
   }
 
   /// What turns prompts into embeddings.
@@ -56,6 +57,14 @@ struct ModelParts {
     case none(reason: String)
     case tags(ComponentFiles, config: JSONObject, vocabulary: JSONObject, file: String)
     case t5(T5Prompts)
+    case clip(ComponentFiles, CLIPTextConfig, CLIPTokenizer)
+  }
+
+  /// The tensors that adapters may change.
+  var adaptable: [LoRAComponent: any WeightSource] {
+    var parts: [LoRAComponent: any WeightSource] = [.denoiser: backbone.source]
+    if case .clip(let files, _, _) = text { parts[.textEncoder] = files.source }
+    return parts
   }
 
   /// Components that stay in memory, the backbone first.
@@ -64,14 +73,18 @@ struct ModelParts {
     switch codec {
     case .pixels: break
     case .tiny(let encoder, let decoder, _, _): result += [encoder, decoder]
-    case .wan(let files, _, _): result.append(files)
+    case .wan(let files, _, _), .kl(let files, _, _): result.append(files)
     }
-    if case .tags(let files, _, _, _) = text { result.append(files) }
+    switch text {
+    case .tags(let files, _, _, _), .clip(let files, _, _): result.append(files)
+    case .none, .t5: break
+    }
     return result
   }
 
   /// Bytes that they take, with the backbone in a precision.
   func residentBytes(_ precision: Precision) -> UInt64 {
-    resident.dropFirst().reduce(backbone.residentBytes(precision)) { $0 + $1.residentBytes }
+    let denoiser = backbone.residentBytes { precision.format(of: $0, $1, stored: $2, in: architecture) }
+    return resident.dropFirst().reduce(denoiser) { $0 + $1.residentBytes() }
   }
 }

@@ -31,7 +31,12 @@ public enum ModelQuantizer {
         what: "quantising '\(model)', which has no model_index.json,",
         remedy: "use a directory in diffusers' layout")
     }
-    let (_, files) = try DiffusersLayout(directory, checkFinite: true).backbone()
+    let (architecture, files) = try DiffusersLayout(directory, checkFinite: true).backbone()
+    guard case .wan = architecture else {
+      throw PipelineError.unsupported(
+        what: "a quantised copy of '\(model)', which has no Wan transformer,",
+        remedy: "load it with precision=int8, which quantises it in memory")
+    }
     guard !files.source.isQuantized else {
       throw PipelineError.option(
         name: "model", value: model, reason: "is quantised already; quantise the model that it was made from")

@@ -24,6 +24,19 @@ package struct ModelScheduler: Sendable {
     isFlow = true
   }
 
+  /// What AnimateDiff's authors sample with, for image models that a motion module is added to.
+  /// - Parameter prediction: what the image model predicts; noise where nil.
+  static func animateDiff(prediction: String? = nil) throws -> ModelScheduler {
+    try ModelScheduler(
+      className: "DDIMScheduler",
+      [
+        "beta_start": .number(0.00085), "beta_end": .number(0.012), "beta_schedule": .string("linear"),
+        "num_train_timesteps": .integer(1000), "steps_offset": .integer(1), "clip_sample": .bool(false),
+        "set_alpha_to_one": .bool(false), "timestep_spacing": .string("linspace"),
+        "prediction_type": .string(prediction ?? PredictionType.epsilon.rawValue),
+      ], file: "AnimateDiff's scheduler")
+  }
+
   /// Reads a parsed `scheduler_config.json`.
   /// - Parameter className: diffusers' class; nil is flow matching.
   /// - Throws: `ConfigError` for options of a class we have that we do not.

@@ -29,7 +29,8 @@ struct OriginalLayout {
   func parts() throws -> ModelParts {
     let (config, file, backbone) = try backbone()
     return ModelParts(
-      name: path, config: config, configFile: file, backbone: backbone, codec: try codec(), text: try text(),
+      name: path, architecture: .wan(config), configFile: file, backbone: backbone, codec: try codec(),
+      text: try text(),
       scheduler: try Self.scheduler(), hasCoordinatePlanes: false,
       hints: try ConfigReader(.object(JSONObject()), file: path))
   }
@@ -48,9 +49,9 @@ struct OriginalLayout {
     return (config, source.name, ComponentFiles(source, as: renamed))
   }
 
-  func configAndBackbone() throws -> (WanConfig, ComponentFiles) {
+  func architectureAndBackbone() throws -> (BackboneArchitecture, ComponentFiles) {
     let (config, _, files) = try backbone()
-    return (config, files)
+    return (.wan(config), files)
   }
 
   /// The number of heads that the `config.json` beside the file tells, in Wan's or diffusers' spelling.

@@ -11,7 +11,9 @@ extension Precision {
   }
 
   /// The format in which a tensor of the backbone is kept, given the one it is stored in. Only matrices change.
-  func format(of tensor: String, _ shape: [Int], stored: DType) -> DType {
+  func format(
+    of tensor: String, _ shape: [Int], stored: DType, in architecture: BackboneArchitecture
+  ) -> DType {
     guard shape.count == 2 else { return stored }
     switch self {
     case .auto, .f32: return stored == .int8 ? .float32 : stored
@@ -19,7 +21,7 @@ extension Precision {
       // f16 is no larger and more exact, where nothing multiplies bf16.
       return stored == .float16 && !ChipArithmetic.multipliesBFloat16 ? .float16 : .bfloat16
     case .int8:
-      return WanTransformer.toleratesInt8(tensor) && Weight.fitsInt8(shape) ? .int8 : stored
+      return architecture.toleratesInt8(tensor) && Weight.fitsInt8(shape) ? .int8 : stored
     }
   }
 }

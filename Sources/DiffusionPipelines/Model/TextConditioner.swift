@@ -11,6 +11,7 @@ struct TextConditioner: Sendable {
     case none(reason: String)
     case tags(TagTable)
     case t5(T5Prompts)
+    case clip(CLIPPrompts)
   }
 
   let model: String
@@ -25,7 +26,25 @@ struct TextConditioner: Sendable {
     case .none: 512
     case .tags(let tags): tags.maxLength
     case .t5(let prompts): prompts.length
+    case .clip(let prompts): prompts.length
     }
+  }
+
+  /// Whether embeddings depend on the adapters' strengths.
+  var isAdapted: Bool { if case .clip(let prompts) = encoder { prompts.isAdapted } else { false } }
+
+  /// The parts of a model that adapters may change, with the encoder where it is one of them.
+  func adaptable(_ parts: [LoRAComponent: any WeightSource]) -> [LoRAComponent: any WeightSource] {
+    guard case .clip(let prompts) = encoder else { return parts }
+    return parts.merging([.textEncoder: prompts.source]) { $1 }
+  }
+
+  /// The same with adapters beside the encoder's weights, all of them; an encoder that takes none stays as it is.
+  /// - Parameter matches: in the order of the run's strengths.
+  func adapted(with matches: [LoRAMatch]) throws -> TextConditioner {
+    guard case .clip(let prompts) = encoder else { return self }
+    if !prompts.isAdapted, matches.allSatisfy(\.updates.isEmpty) { return self }
+    return TextConditioner(model: model, encoder: .clip(try prompts.adapted(with: matches)), textDim: textDim)
   }
 
   /// Embeddings for a run's settings, or of a caption given as words in place of their prompt. Without guidance
@@ -52,6 +71,13 @@ struct TextConditioner: Sendable {
   private enum Prompt {
     case text(String)
     case words([String])
+
+    var text: String {
+      switch self {
+      case .text(let text): text
+      case .words(let words): words.joined(separator: " ")
+      }
+    }
   }
 
   private func encode(_ prompts: [Prompt], _ run: RunContext) throws -> [Tensor] {
@@ -65,13 +91,11 @@ struct TextConditioner: Sendable {
         }
       }
     case .t5(let prompter):
-      let texts = prompts.map { prompt in
-        switch prompt {
-        case .text(let text): text
-        case .words(let words): words.joined(separator: " ")
-        }
-      }
-      return try memory.embeddings(of: texts) { try prompter.encode($0, run) }
+      return try memory.embeddings(of: prompts.map(\.text)) { try prompter.encode($0, run) }
+    case .clip(let prompter):
+      // What adapters change depends on their strengths, which the memory does not know.
+      if prompter.isAdapted { return try prompter.encode(prompts.map(\.text), run) }
+      return try memory.embeddings(of: prompts.map(\.text)) { try prompter.encode($0, run) }
     }
   }
 

@@ -15,7 +15,19 @@ extension VideoModel {
   /// The backbone's weights, shared.
   package var backboneSource: any WeightSource { backbone }
 
-  package var backboneConfig: WanConfig { transformer.config }
+  /// - Throws: `PipelineError` for a model whose denoiser cannot be trained.
+  package var backboneConfig: WanConfig { get throws(PipelineError) { try trainable.config } }
+
+  private var trainable: WanTransformer {
+    get throws(PipelineError) {
+      guard let transformer = denoiser as? WanTransformer else {
+        throw .unsupported(
+          what: "training an adapter for '\(info.name)' (family \(info.family))",
+          remedy: "use a model with a WanTransformer3DModel")
+      }
+      return transformer
+    }
+  }
 
   package func trainingNoise() throws -> TrainingNoise { try scheduler.trainingNoise() }
 
@@ -23,16 +35,19 @@ extension VideoModel {
   package var isPixelSpace: Bool { if case .pixels = codec { true } else { false } }
 
   /// A backbone over other weights, such as those with trainable pairs. Copies no weight.
-  package func backbone(from source: any WeightSource) throws(WeightsError) -> WanTransformer {
-    try WanTransformer(Weights(source), transformer.config)
+  package func backbone(from source: any WeightSource) throws -> WanTransformer {
+    try WanTransformer(Weights(source), try trainable.config)
   }
 
   /// Tokens of a clip of the model's own length and size: the keys of its self-attention.
+  /// - Throws: `PipelineError` for a model whose denoiser cannot be trained.
   package var attentionKeys: Int {
-    let patch = transformer.config.patchSize
-    return info.latentFrames(info.clipLength) / patch[0]
-      * (padded(info.trainedHeight) / codec.ratio / patch[1])
-      * (padded(info.trainedWidth) / codec.ratio / patch[2])
+    get throws(PipelineError) {
+      let patch = try trainable.config.patchSize
+      return info.latentFrames(info.clipLength) / patch[0]
+        * (padded(info.trainedHeight) / codec.ratio / patch[1])
+        * (padded(info.trainedWidth) / codec.ratio / patch[2])
+    }
   }
 
   /// This model with another backbone, for samples during a training.
@@ -45,13 +60,13 @@ extension VideoModel {
           totalKeys: 0, unmatched: [], trainedRange: token.range)
       ]
     }
-    return with(backbone: other, adapters: reports ?? adapters, controls: control.map { [$0] } ?? controls)
+    return with(other, adapters: reports ?? adapters, controls: control.map { [$0] } ?? controls)
   }
 
   /// This model with the strength tokens as they were trained, without the tables that straighten them.
   package var uncalibrated: VideoModel {
     with(
-      backbone: transformer, adapters: adapters,
+      denoiser, adapters: adapters,
       controls: controls.map { token in
         token.map {
           ControlToken(coefficients: $0.coefficients, bias: $0.bias, range: $0.range, style: $0.style)
@@ -59,11 +74,11 @@ extension VideoModel {
       })
   }
 
-  private func with(backbone other: WanTransformer, adapters: [AdapterReport], controls: [ControlToken?])
+  private func with(_ denoiser: any VideoBackbone, adapters: [AdapterReport], controls: [ControlToken?])
     -> VideoModel
   {
     VideoModel(
-      info: info, adapters: adapters, transformer: other, controls: controls, codec: codec, text: text,
+      info: info, adapters: adapters, denoiser: denoiser, controls: controls, codec: codec, text: text,
       scheduler: scheduler, coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone
     )
   }

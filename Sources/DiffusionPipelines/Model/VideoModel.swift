@@ -9,7 +9,7 @@ public import TensorCore
 public struct VideoModel: Sendable {
   public let info: ModelInfo
   public let adapters: [AdapterReport]
-  let transformer: WanTransformer
+  let denoiser: any VideoBackbone
   /// The strength tokens of the adapters, nil for those whose strength multiplies.
   let controls: [ControlToken?]
   let codec: LatentCodec
@@ -20,7 +20,14 @@ public struct VideoModel: Sendable {
   /// The backbone's weights, from which other adapted models are built.
   let backbone: ResidentSource
 
-  /// Loads a directory in diffusers' layout, Wan's own files, or a builtin model (`builtin:nano`).
+  /// How clips that are longer than the denoiser takes are cut.
+  var contextWindows: ContextWindows {
+    let length = min(info.clipLength, denoiser.maxFrames ?? info.clipLength)
+    return ContextWindows(length: length, overlap: min(max(info.overlap, length / 4), length - 1))
+  }
+
+  /// Loads a directory in diffusers' layout, Wan's own files, a Stable Diffusion checkpoint with a motion module, or a
+  /// builtin model (`builtin:nano`).
   /// - Parameters:
   ///   - cancellation: polled between tensors.
   ///   - progress: told about each tensor.
@@ -37,15 +44,23 @@ public struct VideoModel: Sendable {
     try ModelLoader(path).backboneFiles().1.source
   }
 
+  /// The tensors that adapters of the model may change: those of the backbone and of a text encoder that is adapted
+  /// with it.
+  public static func adaptableLayers(of path: String) throws -> [LoRAComponent: any WeightSource] {
+    try ModelLoader(path).parts().adaptable
+  }
+
   /// This model with other adapters (all of them; none restores the base). Base weights are shared, nothing
   /// is merged.
   /// - Throws: `LoRAError` or `WeightsError` naming file and tensor.
   public func adapted(with requests: [AdapterRequest]) throws -> VideoModel {
     var matches: [LoRAMatch] = []
+    var textMatches: [LoRAMatch] = []
     var reports: [AdapterReport] = []
     for request in requests {
       let file = try LoRAFile(path: request.path, alphaOverRank: request.alphaOverRank)
-      var match = try file.match(against: backbone, strict: request.strict)
+      let found = try file.match(against: text.adaptable([.denoiser: backbone]), strict: request.strict)
+      guard var match = found[.denoiser] else { continue }
       if request.role != "auto" { match.role = request.role }
       reports.append(
         AdapterReport(
@@ -53,22 +68,25 @@ public struct VideoModel: Sendable {
           dialect: match.report.dialect.name, rank: match.report.rank,
           effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
           totalKeys: match.report.totalKeys, unmatched: match.report.unmatched,
-          trainedRange: match.control?.range))
+          notice: match.report.notice, trainedRange: match.control?.range))
       if let control = match.control { try check(control, file: request.path) }
       matches.append(match)
+      if let text = found[.textEncoder] { textMatches.append(text) }
     }
     let source = AdaptedSource(backbone, adapters: matches)
-    let transformer = try WanTransformer(Weights(source), transformer.config)
+    let denoiser = try denoiser.rebuilt(from: Weights(source))
     try source.checkApplied()
     return VideoModel(
-      info: info, adapters: reports, transformer: transformer, controls: matches.map(\.control),
-      codec: codec, text: text, scheduler: scheduler, coordinatePlanes: coordinatePlanes,
-      memoryBudget: memoryBudget,
-      backbone: backbone)
+      info: info, adapters: reports, denoiser: denoiser, controls: matches.map(\.control),
+      codec: codec, text: try text.adapted(with: textMatches), scheduler: scheduler,
+      coordinatePlanes: coordinatePlanes, memoryBudget: memoryBudget, backbone: backbone)
   }
 
   /// Throws unless a strength token has the backbone's width and a bias for each of its blocks.
   private func check(_ control: ControlToken, file: String) throws(LoRAError) {
+    guard let transformer = denoiser as? WanTransformer else {
+      throw .control(file: file, reason: "models of the family \(info.family) take none")
+    }
     let (width, blocks) = (transformer.config.dim, transformer.config.numLayers)
     guard control.width == width else {
       throw .control(file: file, reason: "it is \(control.width) wide and this model \(width)")
@@ -82,18 +100,12 @@ public struct VideoModel: Sendable {
   /// Bytes that a clip of this size needs: weights and the largest activations of its stages.
   public func predictedBytes(frames: Int, width: Int, height: Int) -> UInt64 {
     let (padWidth, padHeight) = (padded(width), padded(height))
-    let config = transformer.config
-    let patch = config.patchSize.reduce(1, *)
-    let latents = info.latentFrames(frames) * padWidth * padHeight / (codec.ratio * codec.ratio)
-    let tokens = latents / patch
-    // Both prompts in one batch: residual, norm, q, k, v, mix and projection, or the feed-forward's inner
-    // width; what each thread widens of a matrix at a time; and activations at two bytes a number.
-    let scratch =
-      EngineThreads.count * min(768 * 2880, config.dim * max(config.ffnDim, 6 * config.dim))
-      + (info.precision == .int8 ? tokens * max(config.ffnDim, config.dim) : 0)
+    let (rows, columns) = (padHeight / codec.ratio, padWidth / codec.ratio)
+    let latents = info.latentFrames(frames) * rows * columns
     let denoise =
-      2 * tokens * (6 * config.dim + max(3 * config.dim, config.ffnDim)) + 2 * latents * config.inChannels
-      + scratch
+      denoiser.activationFloats(
+        batch: 2, frames: min(info.latentFrames(frames), denoiser.maxFrames ?? .max), rows: rows,
+        columns: columns) + scratchFloats(latents: latents)
     let picture = codec.peakFloats(
       height: padHeight, width: padWidth,
       budget: codecBudget(frames: frames, width: width, height: height))
@@ -103,11 +115,19 @@ public struct VideoModel: Sendable {
     return UInt64(info.weightBytes) + bytes + UInt64(4 * frames * width * height * 3)
   }
 
+  /// What each thread widens of a matrix at a time, and activations at two bytes a number.
+  private func scratchFloats(latents: Int) -> Int {
+    let widened = 768 * 2880
+    guard let config = (denoiser as? WanTransformer)?.config else { return EngineThreads.count * widened }
+    let tokens = latents / config.patchSize.reduce(1, *)
+    return EngineThreads.count * min(widened, config.dim * max(config.ffnDim, 6 * config.dim))
+      + (info.precision == .int8 ? tokens * max(config.ffnDim, config.dim) : 0)
+  }
+
   /// Keys and values of both prompts for all blocks, which stay while a stream does; adapters' parts beside them.
   private var promptFloats: Int {
-    let config = transformer.config
     let parts = adapters.isEmpty ? 1 : 2 + adapters.count
-    return 4 * text.length * config.dim * config.numLayers * parts
+    return 2 * denoiser.promptFloats(length: text.length) * parts
   }
 
   /// What a clip of this size is predicted to need, in words.

@@ -21,11 +21,12 @@ struct CaseReplayer {
     if name.hasPrefix("sched.") { return try scheduler(name, details) }
     if name.hasPrefix("forward") || name.hasPrefix("lora.") {
       let inputs = name.hasPrefix("lora.") ? "forward" : name
-      let (model, context) = try adapted(details)
-      let sample = try model(
-        try input(inputs, "latents"), timesteps: try timesteps(inputs), context: try input(inputs, "embeds"),
-        context)
-      return [("sample", sample)]
+      let (model, matches, context) = try adapted(details)
+      let latents = try input(inputs, "latents")
+      let sample = try model.predict(
+        latents, timesteps: try timesteps(inputs, count: latents.shape[0]),
+        context: try input(inputs, "embeds"), context)
+      return [("sample", sample)] + (name.hasPrefix("lora.") ? try adaptedText(matches, context) : [])
     }
     if name.hasPrefix("vae_") { return try autoencoder(name) }
     if name.hasPrefix("text.") { return try text(name, details) }
@@ -34,24 +35,31 @@ struct CaseReplayer {
     throw SkippedCase(why: "cases of this kind are not supported yet")
   }
 
-  /// The backbone with the case's adapters at their scales.
-  func adapted(_ details: JSONObject) throws -> (WanTransformer, RunContext) {
-    let backbone = try needed().backbone
-    var matches: [LoRAMatch] = []
+  /// The backbone with the case's adapters at their scales, and what they do to the text encoder.
+  func adapted(_ details: JSONObject) throws -> (any VideoBackbone, [LoRAMatch], RunContext) {
+    let (architecture, backbone) = try needed().backbone
+    var parts: [LoRAComponent: any WeightSource] = [.denoiser: backbone]
+    if let clip = try? needed().clip() { parts[.textEncoder] = clip.source }
+    var (matches, textMatches): ([LoRAMatch], [LoRAMatch]) = ([], [])
     var strengths: [[Float]] = []
     for entry in details["adapters"]?.array ?? [] {
       guard let name = entry.array?.first?.string, let scale = entry.array?.last?.double else { continue }
       do {
-        matches.append(try LoRAFile(path: "\(loras)/\(name)").match(against: backbone.source, strict: true))
+        let file = try LoRAFile(path: "\(loras)/\(name)")
+        // What it has for a text encoder that is not there is no matter here.
+        let hasText = file.layers.contains { $0.component == .textEncoder }
+        let found = try file.match(against: parts, strict: !hasText || parts[.textEncoder] != nil)
+        if let match = found[.denoiser] { matches.append(match) }
+        if let match = found[.textEncoder] { textMatches.append(match) }
       } catch {
         throw SkippedCase(why: "\(error)")
       }
       strengths.append([Float(scale)])
     }
-    let source = AdaptedSource(backbone.source, adapters: matches)
-    let model = try WanTransformer(Weights(source), backbone.config)
+    let source = AdaptedSource(backbone, adapters: matches)
+    let model = try architecture.build(Weights(source))
     try source.checkApplied()
-    return (model, RunContext(strengths: strengths))
+    return (model, textMatches, RunContext(strengths: strengths))
   }
 
   /// The model, which cases of most kinds need.
@@ -64,9 +72,15 @@ struct CaseReplayer {
     try file.load("\(name).in.\(tensor)")
   }
 
-  func timesteps(_ name: String) throws -> [Float] {
+  /// The timestep of each batch entry; a single one is for all.
+  func timesteps(_ name: String, count: Int) throws -> [Float] {
     let tensor = "\(name).in.timestep"
-    if file.entries[tensor]?.dtype == .int64 { return try file.integers(tensor).map(Float.init) }
-    return try file.load(tensor).array()
+    let values: [Float] =
+      if file.entries[tensor]?.dtype == .int64 {
+        try file.integers(tensor).map(Float.init)
+      } else {
+        try file.load(tensor).array()
+      }
+    return values.count == 1 ? [Float](repeating: values[0], count: count) : values
   }
 }

@@ -16,17 +16,27 @@ extension CaseReplayer {
     let taken = min(Int(Double(steps) * (try details.double("strength"))), steps)
     guard taken > 0 else { throw SkippedCase(why: "its strength leaves no step") }
     let scheduler = try config(details).scheduler(steps: steps)
-    let noisy = scheduler.addNoise(
-      try encodedVideo(name), noise: try file.load("\(name).noise.0"), at: steps - taken)
-    return try sampled(name, details, scheduler, firstStep: steps - taken, noisy, drawsBefore: 1)
+    let (clean, draws) = try encodedVideo(name)
+    // Where frames are pictures of a batch, so is the noise: `[1, F, C, h, w]`.
+    var noise = try file.load("\(name).noise.\(draws)")
+    if draws > 0, noise.rank == 5 { noise = noise.permuted([0, 2, 1, 3, 4]).contiguous() }
+    let noisy = scheduler.addNoise(clean, noise: noise, at: steps - taken)
+    return try sampled(name, details, scheduler, firstStep: steps - taken, noisy, drawsBefore: draws + 1)
   }
 
-  /// The source's latents: from `in.video`, or given as `in.encoded`.
-  private func encodedVideo(_ name: String) throws -> Tensor {
-    if file.entries["\(name).in.encoded"] != nil { return try input(name, "encoded") }
+  /// The source's latents, from `in.video` or given as `in.encoded`, and the number of draws of noise that encoding took.
+  private func encodedVideo(_ name: String) throws -> (Tensor, draws: Int) {
+    if file.entries["\(name).in.encoded"] != nil { return (try input(name, "encoded"), 0) }
     let video = "\(name).in.video"
     guard let shape = file.entries[video]?.shape else { throw SkippedCase(why: "it has no in.video") }
-    return try needed().encode(Tensor(try file.integers(video).map { Float($0) }, shape: shape))
+    let pictures = Tensor(try file.integers(video).map { Float($0) }, shape: shape)
+    guard try needed().drawsLatents else { return (try needed().encode(pictures, draws: nil), 0) }
+    // The reference encodes 16 frames at a time and draws for each chunk.
+    let chunks = (shape[0] + 15) / 16
+    let draws = try (0..<chunks).map { try file.load("\(name).noise.\($0)") }
+    return (
+      try needed().encode(pictures, draws: channelsLast(Tensor.concatenated(draws, axis: 0))), chunks
+    )
   }
 
   /// The case's sampler: the model's, as the class and with the options that the case says.
@@ -41,9 +51,9 @@ extension CaseReplayer {
     _ name: String, _ details: JSONObject, _ scheduler: any Scheduler, firstStep: Int, _ start: Tensor,
     drawsBefore: Int
   ) throws -> [(String, Tensor)] {
-    let (model, context) = try adapted(details)
+    let (model, _, context) = try adapted(details)
     let loop = DenoisingLoop(
-      transformer: model, coordinatePlanes: false, scheduler: scheduler, firstStep: firstStep,
+      denoiser: model, coordinatePlanes: false, scheduler: scheduler, firstStep: firstStep,
       conditioning: Conditioning(positive: try input(name, "embeds"), negative: try input(name, "negative")),
       guidanceScale: Float(try details.double("guidance")))
     var draws = try RecordedNoise(file, name, skipping: drawsBefore)

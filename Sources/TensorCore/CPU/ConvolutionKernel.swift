@@ -25,6 +25,8 @@ public final class ConvolutionKernel: Sendable {
   private let bias: Tensor
   private let source: Source
   private let cache: Mutex<Cache>
+  /// Made when a gradient is first asked for.
+  private let turned = Mutex<ConvolutionKernel?>(nil)
 
   /// Where oneDNN's filters come from.
   private enum Source {
@@ -82,12 +84,68 @@ public final class ConvolutionKernel: Sendable {
     }
   }
 
+  /// The same for a weight in its file's format, in which large filters stay.
+  public convenience init(weight: Weight, bias: Tensor?, stride: Int = 1) {
+    let shape = weight.shape
+    guard stride == 1, case .halves(let storage, let format) = weight.values, shape.count == 4,
+      WinogradFilters.suits(inputs: shape[1], outputs: shape[0], height: shape[2], width: shape[3]),
+      WinogradFilters.isLarge(inputs: shape[1], outputs: shape[0])
+    else {
+      self.init(weight: weight.floats(), bias: bias, stride: stride)
+      return
+    }
+    self.init(
+      WinogradFilters(halves: storage, format, inputs: shape[1], outputs: shape[0], bias: bias), bias: bias)
+  }
+
+  /// Filters for Winograd's method.
+  private init(_ filters: WinogradFilters, bias: Tensor?) {
+    (inputs, outputs, height, width) = (filters.inputs, filters.outputs, 3, 3)
+    self.bias = bias?.contiguous() ?? Tensor.zeros([filters.outputs])
+    (winograd, source) = (filters, .winograd(filters, tap: 0))
+    cache = Mutex(Cache())
+  }
+
   /// One tap of filters for a window of frames, for oneDNN's direct method.
   init(_ filters: WinogradFilters, tap: Int, bias: Tensor?) {
     (inputs, outputs, height, width) = (filters.inputs, filters.outputs, 3, 3)
     self.bias = bias?.contiguous() ?? Tensor.zeros([filters.outputs])
     (winograd, source) = (nil, .winograd(filters, tap: tap))
     cache = Mutex(Cache())
+  }
+
+  /// The filters `[out, in, height, width]`, unpacked.
+  package func weight() -> Tensor {
+    if case .winograd(let filters, let tap) = source { return filters.weight(tap) }
+    let plain = cache.withLock { cache in
+      OneDNN.singleThreaded {
+        PackedWeights(cache.packed[0], as: OneDNN.descriptor([outputs, inputs, height, width], dnnl_oihw))
+      }
+    }
+    return Tensor(shape: [outputs, inputs, height, width]) {
+      $0.baseAddress?.update(from: plain.storage.floats, count: $0.count)
+    }
+  }
+
+  /// The filters of the gradient: turned around, from outputs to inputs.
+  func transposed() -> ConvolutionKernel {
+    turned.withLock { known in
+      if let known { return known }
+      let plain = weight()
+      let (area, count) = (height * width, inputs * outputs)
+      let flipped = Tensor(shape: [inputs, outputs, height, width]) { values in
+        for index in 0..<count {
+          let (input, output) = (index / outputs, index % outputs)
+          for place in 0..<area {
+            values[index * area + place] = plain.base[(output * inputs + input) * area + area - 1 - place]
+          }
+        }
+      }
+      keepAlive(plain)
+      let kernel = ConvolutionKernel(weight: flipped, bias: nil)
+      known = kernel
+      return kernel
+    }
   }
 
   /// The primitive for a band, made on first use. Shapes change rarely; at most a few dozen are kept.

@@ -40,6 +40,18 @@ extension Tensor {
       scale: scale)
   }
 
+  /// Writes the attention of views with adjacent channels into a view of a new tensor.
+  static func attention(_ query: Tensor, _ key: Tensor, _ value: Tensor, into result: Tensor) {
+    let (batch, queries, heads, size) = (query.shape[0], query.shape[1], query.shape[2], query.shape[3])
+    let keys = key.shape[1]
+    FlopCounter.add(4 * Double(batch * heads) * Double(queries) * Double(keys) * Double(size))
+    AttentionPlan(
+      q: query, k: key, v: value, result: result,
+      mask: ScoreMask(nil, heads: heads, queries: queries, keys: keys), scale: 1 / Float(size).squareRoot()
+    ).run()
+    keepAlive(query, key, value, result)
+  }
+
   /// This tensor where the last dimension has no gaps, else a contiguous copy.
   private func channelsAdjacent() -> Tensor {
     strides.last == 1 || shape.last == 1 ? detached() : detached().contiguous()

@@ -16,7 +16,10 @@ extension Tensor {
     precondition(
       x.rank == 4 && x.shape[3] == kernel.inputs,
       "convolution of \(x.shape) with a kernel for \(kernel.inputs) channels")
-    x.requireNoTape("convolution")
+    if x.isRecorded || skip?.isRecorded == true {
+      return convolutionRecorded(
+        x, kernel: kernel, stride: stride, padding: padding, activation: activation, adding: skip)
+    }
     let cut = ConvolutionCut(height: x.shape[1], width: x.shape[2], kernel, stride, padding)
     let pictures = x.shape[0]
     let shape = [pictures, cut.rows, cut.columns, kernel.outputs]
@@ -68,9 +71,8 @@ extension Tensor {
     precondition(
       x.rank == 4 && x.shape[3] == kernel.inputs && kernel.height == 3 && kernel.width == 3,
       "convolution of \(x.shape) with \(kernel.height)x\(kernel.width) filters for \(kernel.inputs) channels")
-    x.requireNoTape("upsampledConvolution")
     let (rows, columns) = (2 * x.shape[1], 2 * x.shape[2])
-    guard let filters = kernel.winograd, filters.suits(rows: rows, columns: columns) else {
+    guard !x.isRecorded, let filters = kernel.winograd, filters.suits(rows: rows, columns: columns) else {
       return convolution(x.upsampledNearest(), kernel: kernel, padding: 1, cancellation: cancellation)
     }
     let cut = ConvolutionCut(height: rows, width: columns, kernel, 1, ConvolutionPadding(1))

@@ -8,6 +8,33 @@ extension Tensor {
     return recordNorm(normalized, x: x, weight: weight, bias: bias, mean: true, eps: eps)
   }
 
+  /// Layer normalisation of frames `[B, F, …, D]` over the last dimension with `weight` `[D]` and a row of `biases`
+  /// `[F, D]` for each frame: positions are added for nothing.
+  public static func layerNorm(_ x: Tensor, weight: Tensor, biases: Tensor, eps: Float) -> Tensor {
+    let (width, frames) = (x.shape.last ?? 1, biases.shape[0])
+    precondition(
+      x.rank >= 3 && x.shape[1] == frames && weight.shape == [width] && biases.shape == [frames, width],
+      "layerNorm of \(x.shape) with biases \(biases.shape)")
+    if x.isRecorded || weight.isRecorded || biases.isRecorded {
+      let rows = [1, frames] + [Int](repeating: 1, count: x.rank - 3) + [width]
+      return layerNorm(x, weight: weight, eps: eps) + biases.reshaped(rows)
+    }
+    let (source, factors, terms) = (x.contiguous(), weight.contiguous(), biases.contiguous())
+    let result = Tensor(uninitialized: x.shape)
+    let perFrame = x.shape[2...].dropLast().reduce(1, *)
+    forRows(x.count / max(1, width), width: width) { first, rows in
+      for row in first..<first + rows {
+        let from = source.base + row * width
+        let (mean, inverse) = statistics(from, width, mean: true, eps: eps)
+        kernels.normalize(
+          result.base + row * width, from, mean, inverse, factors.base,
+          terms.base + row / perFrame % frames * width, width)
+      }
+    }
+    keepAlive(source, factors, terms)
+    return result
+  }
+
   /// Root-mean-square normalisation over the last dimension, scaled by `weight` `[D]`.
   public static func rmsNorm(_ x: Tensor, weight: Tensor? = nil, eps: Float) -> Tensor {
     let normalized = normalize(x, mean: false, eps: eps, weight: weight, bias: nil, name: "rmsNorm")
@@ -68,58 +95,6 @@ extension Tensor {
       }
     }
     keepAlive(source, factors, terms)
-    return result
-  }
-
-  /// Group normalisation of pictures `[N, H, W, C]` with affine `weight` and `bias` `[C]`, then `activation`.
-  public static func groupNorm(
-    _ x: Tensor, groups: Int, weight: Tensor, bias: Tensor, eps: Float, activation: Activation = .identity
-  ) -> Tensor {
-    let channels = x.shape[3]
-    precondition(
-      channels % groups == 0 && weight.shape == [channels] && bias.shape == [channels],
-      "groupNorm of \(x.shape) in \(groups) groups with weight \(weight.shape)")
-    x.requireNoTape("groupNorm")
-    let (source, factors, terms) = (x.contiguous(), weight.contiguous(), bias.contiguous())
-    let result = Tensor(uninitialized: x.shape)
-    let (pixels, size) = (x.shape[1] * x.shape[2], channels / groups)
-    // Fixed strips of pixels; their sums are added in order.
-    let strip = max(1, elementwiseChunk / channels)
-    let strips = (pixels + strip - 1) / strip
-    for picture in 0..<x.shape[0] {
-      let start = picture * pixels * channels
-      func reduce(_ body: @escaping (UnsafePointer<Float>, Int) -> Float) -> [Double] {
-        let partial = Tensor(uninitialized: [strips, groups])
-        parallelFor(strips) { task in
-          for group in 0..<groups {
-            var sum: Float = 0
-            for pixel in task * strip..<min(pixels, (task + 1) * strip) {
-              sum += body(source.base + start + pixel * channels + group * size, group)
-            }
-            partial.base[task * groups + group] = sum
-          }
-        }
-        return (0..<groups).map { group in
-          (0..<strips).reduce(0.0) { $0 + Double(partial.base[$1 * groups + group]) }
-        }
-      }
-      let elements = Double(pixels * size)
-      let means = reduce { row, _ in kernels.sum(row, size) }.map { Float($0 / elements) }
-      let squares = reduce { row, group in kernels.sum_squares(row, means[group], size) }
-      let inverses = squares.map { 1 / (Float($0 / elements) + eps).squareRoot() }
-      parallelFor(strips) { task in
-        for pixel in task * strip..<min(pixels, (task + 1) * strip) {
-          for group in 0..<groups {
-            let channel = group * size
-            let at = start + pixel * channels + channel
-            kernels.normalize(
-              result.base + at, source.base + at, means[group], inverses[group], factors.base + channel,
-              terms.base + channel, size)
-          }
-          activation.apply(result.base + start + pixel * channels, channels)
-        }
-      }
-    }
     return result
   }
 }

@@ -1,9 +1,8 @@
 extension Tensor {
   /// Doubles height and width of pictures `[N, H, W, C]` by repeating pixels.
   public func upsampledNearest() -> Tensor {
-    requireNoTape("upsampledNearest")
     let (pictures, height, width, channels) = (shape[0], shape[1], shape[2], shape[3])
-    let source = contiguous()
+    let source = detached().contiguous()
     let result = Tensor(uninitialized: [pictures, height * 2, width * 2, channels])
     parallelFor(pictures * height) { row in
       let from = source.base + row * width * channels
@@ -14,7 +13,26 @@ extension Tensor {
       }
       (to + 2 * width * channels).update(from: to, count: 2 * width * channels)
     }
-    return result
+    keepAlive(source)
+    return result.recorded(repeating: self)
+  }
+
+  /// Pictures `[N, H, W, C]` at another size by repeating pixels: pixel `i` of `n` is pixel `⌊i * m / n⌋` of the `m` there
+  /// are (torch's `nearest`).
+  public func resizedNearest(height: Int, width: Int) -> Tensor {
+    if height == 2 * shape[1], width == 2 * shape[2] { return upsampledNearest() }
+    let (pictures, rows, columns, channels) = (shape[0], shape[1], shape[2], shape[3])
+    let source = detached().contiguous()
+    let result = Tensor(uninitialized: [pictures, height, width, channels])
+    parallelFor(pictures * height) { line in
+      let row = line / height * rows + line % height * rows / height
+      for column in 0..<width {
+        (result.base + (line * width + column) * channels).update(
+          from: source.base + (row * columns + column * columns / width) * channels, count: channels)
+      }
+    }
+    keepAlive(source)
+    return result.recorded(repeating: self)
   }
 
   /// Extends pictures `[N, H, W, C]` downwards and to the right by repeating the last row and column.

@@ -50,7 +50,7 @@ struct Bench: ParsableCommand {
   func run() throws {
     EngineThreads.request(model.threads)
     let result = try ModelBenchmark.run(
-      model.model, options: LoadOptions(precision: model.precision, memoryBudget: model.memoryBudget),
+      model.model, options: model.loadOptions,
       workload: workload, frames: frames, width: width, height: height,
       settings: SamplerSettings(steps: steps, cacheThreshold: cacheThreshold),
       adapters: zip(adapters.requests, adapters.adapters).map { ($0, $1.curve.value(at: 0)) },

@@ -32,8 +32,8 @@ struct AdapterSummary {
         component: layer.component, module: layer.module, rank: layer.rank, scale: layer.scale,
         norm: try file.load(layer).weight?.norm ?? 0)
     }
-    match = try model.map { path in
-      try file.match(against: try VideoModel.backbone(of: path), strict: false).report
+    match = try model.flatMap { path in
+      try file.match(against: try VideoModel.adaptableLayers(of: path), strict: false)[.denoiser]?.report
     }
   }
 

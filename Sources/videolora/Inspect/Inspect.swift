@@ -1,5 +1,6 @@
 import ArgumentParser
 import DiffusionLayers
+import DiffusionModels
 import DiffusionPipelines
 import Glibc
 
@@ -27,7 +28,7 @@ struct Inspect: ParsableCommand {
         try ModelSummary.original(path).show(json: json)
         return
       }
-      try TensorFileSummary(file).show(json: json)
+      try TensorFileSummary(file, kind: MotionModuleNaming.detect(file.names)?.summary).show(json: json)
     } else {
       try AdapterSummary(path, model: model).show(json: json)
     }
@@ -57,11 +58,23 @@ struct Inspect: ParsableCommand {
   }
 }
 
+extension MotionModuleNaming {
+  /// What a file with these names is.
+  fileprivate var summary: String {
+    "an AnimateDiff motion module under \(isOriginal ? "the official" : "diffusers'") names; use it with motion-module"
+  }
+}
+
 /// Any other safetensors file: its dtypes and sizes.
 struct TensorFileSummary {
   let file: SafetensorsFile
+  /// What the file is; nil for one that is not known.
+  let kind: String?
 
-  init(_ file: SafetensorsFile) { self.file = file }
+  init(_ file: SafetensorsFile, kind: String? = nil) {
+    self.file = file
+    self.kind = kind
+  }
 
   func show(json: Bool) throws {
     if json {
@@ -72,10 +85,14 @@ struct TensorFileSummary {
           "shape": .array((entry?.shape ?? []).map { .integer($0) }),
         ])
       }
-      print(JSONValue.object(["kind": "tensors", "path": .string(file.name), "tensors": .array(tensors)]))
+      print(
+        JSONValue.object([
+          "kind": .string(kind == nil ? "tensors" : "motion-module"), "path": .string(file.name),
+          "tensors": .array(tensors),
+        ]))
       return
     }
-    print("\(file.name): \(file.names.count) tensors, neither an adapter nor a model directory")
+    print("\(file.name): \(file.names.count) tensors, \(kind ?? "neither an adapter nor a model directory")")
     var table = TextTable("tensor", "dtype", "shape")
     for name in file.names {
       guard let entry = file.entries[name] else { continue }

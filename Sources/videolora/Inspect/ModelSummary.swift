@@ -34,11 +34,12 @@ struct ModelSummary {
       components: components)
   }
 
-  /// Wan's own files: a folder, or the transformer's file.
+  /// Files in no diffusers layout: a folder, or the denoiser's file.
   static func original(_ path: String) throws -> ModelSummary {
-    ModelSummary(
-      path: path, pipeline: "Wan's own files", family: "wan",
-      components: try ModelSurvey(path).components.map { found in
+    let survey = try ModelSurvey(path)
+    return ModelSummary(
+      path: path, pipeline: survey.kind, family: survey.family,
+      components: survey.components.map { found in
         Component(
           name: found.name, className: found.className, files: [found.file],
           dtypes: found.dtypes.map(\.safetensorsName), parameters: found.parameters, bytes: found.bytes)
@@ -47,7 +48,12 @@ struct ModelSummary {
 
   private static func family(_ components: [Component]) -> String {
     let backbone = components.first { $0.name == "transformer" || $0.name == "unet" }?.className ?? "none"
-    return ["WanTransformer3DModel": "wan"][backbone] ?? "\(backbone) (not supported yet)"
+    let families = [
+      "WanTransformer3DModel": "wan", "UNetMotionModel": "animatediff",
+      "UNet2DConditionModel": components.contains { $0.name == "motion_adapter" }
+        ? "animatediff" : "animatediff, with a motion module",
+    ]
+    return families[backbone] ?? "\(backbone) (not supported yet)"
   }
 
   private static func component(_ name: String, _ className: String, _ directory: ModelDirectory) throws

@@ -81,9 +81,10 @@ struct AdapterOptions: ParsableArguments {
 
   var requests: [AdapterRequest] { adapters.map { AdapterRequest(path: $0.path, strict: isStrict) } }
 
-  /// Says on stderr which strengths lie outside what an adapter was trained for.
+  /// Says on stderr which strengths lie outside what an adapter was trained for, and what of a file was left out.
   func warn(_ reports: [AdapterReport]) {
     for (adapter, report) in zip(adapters, reports) {
+      if let notice = report.notice { Console.error("videolora: \(notice)") }
       let strengths = adapter.curve.constant.map { [$0] } ?? adapter.curve.points.map(\.strength)
       if let warning = strengths.lazy.compactMap({ report.warning(strength: $0) }).first {
         Console.error("videolora: warning: \(warning)")

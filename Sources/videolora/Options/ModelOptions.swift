@@ -8,6 +8,11 @@ struct ModelOptions: ParsableArguments {
   @Option(help: "Model directory in diffusers' layout, or a builtin name.")
   var model = "builtin:nano"
 
+  @Option(
+    help: ArgumentHelp(
+      "AnimateDiff motion module for a Stable Diffusion 1.5 model without one.", valueName: "path"))
+  var motionModule: String?
+
   @Option(help: "Arithmetic.")
   var precision = Precision.auto
 
@@ -22,14 +27,17 @@ struct ModelOptions: ParsableArguments {
     guard (0...1024).contains(threads) else { throw ValidationError("--threads must lie in 0…1024.") }
   }
 
+  var loadOptions: LoadOptions {
+    LoadOptions(precision: precision, memoryBudget: memoryBudget, motionModule: motionModule)
+  }
+
   /// Loads the model with a progress bar.
   func load(_ requests: [AdapterRequest], cancellation: Cancellation, progress: ProgressLine) throws
     -> VideoModel
   {
     EngineThreads.request(threads)
     let model = try VideoModel.load(
-      model, options: LoadOptions(precision: precision, memoryBudget: memoryBudget),
-      cancellation: cancellation
+      model, options: loadOptions, cancellation: cancellation
     ) { progress.show("loading \($0.component)", fraction: $0.fraction) }
     progress.clear()
     return requests.isEmpty ? model : try model.adapted(with: requests)

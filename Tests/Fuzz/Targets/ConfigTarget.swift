@@ -32,6 +32,15 @@ extension FuzzTarget {
     case "vae/wan.json":
       let config = try AutoencoderKLWanConfig(try JSONValue.parse(content, file: name), file: name)
       return try require(config.spatialRatio <= 32, "a ratio of \(config.spatialRatio)")
+    case "vae/kl.json":
+      let config = try AutoencoderKLConfig(try JSONValue.parse(content, file: name), file: name)
+      return try require(config.spatialRatio <= 32, "a ratio of \(config.spatialRatio)")
+    case "text_encoder/clip.json":
+      let config = try CLIPTextConfig(try JSONValue.parse(content, file: name), file: name)
+      return try require(config.hiddenSize % config.numAttentionHeads == 0, "heads that do not fit")
+    case "unet/image.json":
+      _ = try UNetMotionConfig(image: try JSONValue.parse(content, file: name), file: name)
+      return
     case "text_encoder/t5.json":
       _ = try T5Config(try JSONValue.parse(content, file: name), file: name)
       return

@@ -32,7 +32,7 @@ public struct FuzzTarget: Sendable {
 
   /// Every target. A new reader of files gets its own.
   public static let all: [FuzzTarget] = [
-    .safetensors, .index, .config, .scheduler, .lora, .pickle, .tokenizer,
+    .safetensors, .index, .config, .scheduler, .lora, .pickle, .tokenizer, .clipTokenizer,
   ]
 
   /// Runs one input: why it was refused, or nil when it was accepted.
