@@ -78,10 +78,10 @@ struct ClipSampler {
       let positions = perTokenFrame(values.map(token.position))
       run.controls.append(
         ControlSignal(
-          adapterIndex: adapter, tokens: token.tokens(positions).reshaped([1, -1, token.width]),
-          bias: token.bias))
-      // The token says how much; the update itself acts whole.
-      run.strengths.append([1])
+          adapterIndex: adapter,
+          tokens: token.tokens(token.style.places(positions)).reshaped([1, -1, token.width]), bias: token.bias
+        ))
+      run.strengths.append(token.style.pairs == .scaled ? positions : [1])
     }
     return run
   }

@@ -178,7 +178,9 @@ package struct Trainer {
     run.recomputesActivations = recipe.checkpointing
     return try model.prediction(
       transformer, item.noisy.input, timesteps: [item.noisy.timestep], context: item.context,
-      method.context(run, label: item.label, extra: extra)
+      method.context(
+        run, label: item.label, frames: item.noisy.input.shape[2] / model.backboneConfig.patchSize[0],
+        extra: extra)
     ).meanSquaredError(item.noisy.target)
   }
 

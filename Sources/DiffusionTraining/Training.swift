@@ -172,7 +172,7 @@ public enum Training {
     var header = AdapterHeader()
     (header.base, header.role, header.method) = (model.info.family, recipe.role, recipe.method)
     header.rank = recipe.rank
-    header.strengthRange = control?.range
+    (header.strengthRange, header.control) = (control?.range, control?.style)
     header.licence = recipe.licence.isEmpty ? nil : recipe.licence
     return header
   }

@@ -23,10 +23,10 @@ package protocol TrainingMethod: Sendable {
   func parameters(for model: VideoModel, _ random: inout TorchRandom) throws -> [ExtraParameter]
   /// Throws for the first clip of `data` that the method cannot use, before anything is computed.
   func check(_ data: any TrainingData) throws(TrainingError)
-  /// The context of one sample's run: its strength, control tokens, masks. `extra` are the method's tensors, recorded
-  /// while gradients are taken.
+  /// The context of one sample's run: its strength, control tokens, masks. `frames` are those of the backbone's tokens,
+  /// `extra` the method's tensors, recorded while gradients are taken.
   /// - Throws: `TrainingError` for a label that the method cannot use.
-  func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) throws -> RunContext
+  func context(_ run: RunContext, label: JSONObject, frames: Int, extra: [Tensor]) throws -> RunContext
   /// What is added to a batch's loss, a scalar of recorded pairs `[A, B, A, B, …]` and tensors; nil for nothing.
   func penalty(pairs: [Tensor], extra: [Tensor]) -> Tensor?
   /// The strength token that the method's tensors are; nil where the strength multiplies.
@@ -36,7 +36,9 @@ package protocol TrainingMethod: Sendable {
 extension TrainingMethod {
   package func parameters(for model: VideoModel, _ random: inout TorchRandom) -> [ExtraParameter] { [] }
   package func check(_ data: any TrainingData) throws(TrainingError) {}
-  package func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) throws -> RunContext { run }
+  package func context(_ run: RunContext, label: JSONObject, frames: Int, extra: [Tensor]) throws
+    -> RunContext
+  { run }
   package func penalty(pairs: [Tensor], extra: [Tensor]) -> Tensor? { nil }
   package func control(_ extra: [Tensor]) -> ControlToken? { nil }
 }

@@ -94,33 +94,36 @@ import Testing
   }
 
   /// What the trainer gives the model is what a run of the written file gives it.
-  @Test func trainerAndRunMakeTheSameToken() throws {
+  @Test(arguments: ControlStyle.Tokens.allCases, ControlStyle.Pairs.allCases)
+  func trainerAndRunMakeTheSameToken(tokens: ControlStyle.Tokens, pairs: ControlStyle.Pairs) throws {
     defer { remove() }
     let model = try Self.model.get()
-    let recipe = try recipe()
+    var recipe = try recipe()
+    recipe.control.style = ControlStyle(tokens: tokens, pairs: pairs)
     let method = try LionMethod(recipe, for: model)
     var trainer = try Trainer(model, Shifts(), recipe, method: method)
     for _ in 0..<3 { _ = try trainer.step() }
     let extra = trainer.state.extra.map(\.value)
     let token = try #require(method.control(extra))
     let factors = trainer.state.factors
-    try TrainedAdapter(factors: factors, scale: 1, control: token).write(to: output)
+    var header = AdapterHeader()
+    header.control = token.style
+    try TrainedAdapter(factors: factors, scale: 1, header: header, control: token).write(to: output)
     let context = try model.embedding(of: "disc", cancellation: Cancellation())
     var random = TorchRandom(seed: 3)
     let latents = random.randn([1, 3, 4, 8, 16])
     let trained = try model.prediction(
       trainer.backbone(), latents, timesteps: [400], context: context,
-      method.context(.plain, label: ["amplitude": 0.6], extra: extra))
+      method.context(.plain, label: ["amplitude": 0.6], frames: 4, extra: extra))
     let file = try LoRAFile(path: output)
     let source = AdaptedSource(
       model.backboneSource, adapters: [try file.match(against: model.backboneSource, strict: true)])
-    var run = RunContext(strengths: [[1]])
     let stored = try #require(try file.controlToken())
+    #expect(stored.style == recipe.control.style)
+    var run = RunContext(strengths: [[pairs == .scaled ? 0.6 : 1]])
+    let places: [Float] = tokens == .path ? [0, 0.2, 0.4, 0.6] : [0.6, 0.6, 0.6, 0.6]
     run.controls = [
-      ControlSignal(
-        adapterIndex: 0,
-        tokens: stored.tokens([Float](repeating: stored.position(0.6), count: 4)).reshaped([1, 4, 32]),
-        bias: stored.bias)
+      ControlSignal(adapterIndex: 0, tokens: stored.tokens(places).reshaped([1, 4, 32]), bias: stored.bias)
     ]
     let loaded = try model.prediction(
       model.backbone(from: source), latents, timesteps: [400], context: context, run)
@@ -241,6 +244,15 @@ import Testing
     }
     _ = try Training.run(
       try Self.model.get(), data: Shifts(), recipe: recipe(), output: output, options: options)
+  }
+
+  @Test func pathsSumUpWhatCameBefore() {
+    let path = ControlStyle(tokens: .path)
+    func close(_ a: [Float], _ b: [Float]) -> Bool { zip(a, b).allSatisfy { abs($0 - $1) < 1e-6 } }
+    #expect(close(path.places([0.5, 0.5, 0.5]), [0, 0.25, 0.5]))
+    // Standing still, then going; the first frame's strength moves nothing.
+    #expect(close(path.places([1, 0, 1]), [0, 0, 0.5]) && path.places([0.3]) == [0.3])
+    #expect(ControlStyle().places([0.1, 0.2]) == [0.1, 0.2])
   }
 
   // MARK: - calibration

@@ -164,7 +164,7 @@ import Testing
     func parameters(for model: VideoModel, _ random: inout TorchRandom) -> [ExtraParameter] {
       [ExtraParameter(name: "control.e0", value: Tensor([2, -1], shape: [2]), rateFactor: 10)]
     }
-    func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) throws -> RunContext {
+    func context(_ run: RunContext, label: JSONObject, frames: Int, extra: [Tensor]) throws -> RunContext {
       var run = run
       run.strengths = [[Float(label["strength"]?.double ?? 1)]]
       return run

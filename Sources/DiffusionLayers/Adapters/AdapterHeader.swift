@@ -13,6 +13,8 @@ public struct AdapterHeader: Sendable, Equatable {
   public var strengthRange: ClosedRange<Float>?
   /// Values of s for evenly spaced strengths over the range, rising.
   public var calibration: [Float]?
+  /// How the strength token and the pairs work together; nil for the plain style.
+  public var control: ControlStyle?
   /// ln ‖dW‖ of every module (diffusers' paths) when it was trained.
   public var weightNorms: [String: Double] = [:]
   /// ln of the mean norm of the module's contribution to its output, measured on a probe set.
@@ -41,6 +43,11 @@ public struct AdapterHeader: Sendable, Equatable {
       ])
     }
     if let calibration { object["calibration"] = .array(calibration.map(Self.number)) }
+    if let control {
+      object["control"] = .object([
+        "tokens": .string(control.tokens.rawValue), "pairs": .string(control.pairs.rawValue),
+      ])
+    }
     for (key, table) in [
       ("weight_norms", weightNorms), ("feature_norms", featureNorms), ("orthogonality", orthogonality),
     ] where !table.isEmpty {
@@ -84,6 +91,13 @@ public struct AdapterHeader: Sendable, Equatable {
         values.allSatisfy({ range.contains(Float($0)) })
       else { throw Self.wrong("calibration", "2 to 1001 rising numbers inside strength_range") }
       calibration = values.map { Float($0) }
+    }
+    if object["control"] != nil {
+      let members = try object.object("control")
+      guard let tokens = members["tokens"]?.string.flatMap(ControlStyle.Tokens.init),
+        let pairs = members["pairs"]?.string.flatMap(ControlStyle.Pairs.init)
+      else { throw Self.wrong("control", "tokens (level or path) and pairs (whole or scaled)") }
+      control = ControlStyle(tokens: tokens, pairs: pairs)
     }
     weightNorms = try Self.table(object, "weight_norms")
     featureNorms = try Self.table(object, "feature_norms")

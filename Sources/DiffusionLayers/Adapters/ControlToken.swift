@@ -2,8 +2,8 @@ public import TensorCore
 
 /// An adapter's strength as a token that video tokens can look at: `c(s) = e0 + s e1 (+ s² e2 + s³ e3)`.
 ///
-/// The low-rank update of such an adapter acts at its full size whenever the strength is not 0 over a whole clip; how
-/// much of the motion there is, the token says.
+/// Unless its style says otherwise, the low-rank update of such an adapter acts at its full size whenever the strength
+/// is not 0 over a whole clip; how much of the motion there is, the token says.
 ///
 /// Reference: LiON-LoRA (2507.05678), controllable token; the parametrisation is ours. In a file: `control.e0`…`e3`,
 /// `[width]` each, and `control.bias`, one number or one for each block.
@@ -17,12 +17,14 @@ public struct ControlToken: Sendable {
   /// Values of s for evenly spaced strengths over `range`, rising: what to ask of the token for a motion of that
   /// strength. Nil for the token as it is.
   public let calibration: [Float]?
+  public let style: ControlStyle
 
   /// - Parameters:
   ///   - coefficients: `[K, width]`, K in 1…4.
   ///   - bias: `[1]` or `[blocks]`.
   public init(
-    coefficients: Tensor, bias: Tensor, range: ClosedRange<Float> = 0...1, calibration: [Float]? = nil
+    coefficients: Tensor, bias: Tensor, range: ClosedRange<Float> = 0...1, calibration: [Float]? = nil,
+    style: ControlStyle = ControlStyle()
   ) {
     precondition(
       coefficients.rank == 2 && (1...4).contains(coefficients.shape[0]) && bias.rank == 1,
@@ -31,6 +33,7 @@ public struct ControlToken: Sendable {
     self.bias = bias
     self.range = range
     self.calibration = calibration
+    self.style = style
   }
 
   /// The width of the model that the token is made for.
@@ -103,7 +106,7 @@ extension LoRAFile {
     return ControlToken(
       coefficients: Tensor(rows, shape: [rows.count / width, width]),
       bias: Tensor(try floats("control.bias"), shape: [bias.count]), range: header?.strengthRange ?? 0...1,
-      calibration: header?.calibration)
+      calibration: header?.calibration, style: header?.control ?? ControlStyle())
   }
 
   private func floats(_ tensor: String) throws(LoRAError) -> [Float] {

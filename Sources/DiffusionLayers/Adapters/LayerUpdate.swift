@@ -98,7 +98,9 @@ public struct LayerUpdate: Sendable {
 
   /// The update as one low-rank pair at the strength of the run, nil where it is off or something else.
   func pair(for x: Tensor, _ run: RunContext) -> LoRAPair? {
-    guard bias == nil, strengths(x, run) == nil, case .lowRank(let pair)? = composed(run.compose) else {
+    guard bias == nil, strengths(x, run) == nil,
+      case .lowRank(let pair)? = composed(run.compose, isToken: run.isControlToken)
+    else {
       return nil
     }
     let strength = run.meanStrength(of: adapterIndex)

@@ -68,7 +68,9 @@ extension VideoModel {
     with(
       denoiser, adapters: adapters,
       controls: controls.map { token in
-        token.map { ControlToken(coefficients: $0.coefficients, bias: $0.bias, range: $0.range) }
+        token.map {
+          ControlToken(coefficients: $0.coefficients, bias: $0.bias, range: $0.range, style: $0.style)
+        }
       })
   }
 

@@ -1,4 +1,4 @@
-import DiffusionLayers
+public import DiffusionLayers
 
 /// How the method `lion` trains its strength token: the key `control` of a recipe.
 public struct ControlRecipe: Sendable, Equatable {
@@ -9,6 +9,8 @@ public struct ControlRecipe: Sendable, Equatable {
   public var share = 0.5
   /// The strengths that labels may have. A range with negative numbers is for moves with a mirror image.
   public var range = [0.0, 1.0]
+  /// What the tokens of a clip's frames say, and whether the pairs act whole.
+  public var style = ControlStyle(tokens: .path, pairs: .whole)
   /// Trained adapters whose input directions the new one is kept away from.
   public var orthogonalTo: [String] = []
   /// Weight of that in the loss.
@@ -16,14 +18,16 @@ public struct ControlRecipe: Sendable, Equatable {
 
   public init() {}
 
-  static let keys = ["rate", "share", "range", "orthogonal_to", "orthogonality"]
+  static let keys = ["rate", "share", "range", "tokens", "pairs", "orthogonal_to", "orthogonality"]
   static let rule =
     "must be an object with rate (0…1000), share (above 0, below 1), range (two rising numbers in -1…1), "
+    + "tokens (level or path), pairs (whole or scaled), "
     + "orthogonal_to (a list of files) and orthogonality (0…1000), each of which may be left out"
 
   var json: JSONObject {
     [
       "rate": .number(rate), "share": .number(share), "range": .array(range.map(JSONValue.number)),
+      "tokens": .string(style.tokens.rawValue), "pairs": .string(style.pairs.rawValue),
       "orthogonal_to": .array(orthogonalTo.map(JSONValue.string)), "orthogonality": .number(orthogonality),
     ]
   }
@@ -45,6 +49,14 @@ public struct ControlRecipe: Sendable, Equatable {
       guard ends.count == 2, value.array?.count == 2, ends[0] < ends[1], ends.allSatisfy({ abs($0) <= 1 })
       else { return nil }
       result.range = ends
+    }
+    if let value = object["tokens"] {
+      guard let tokens = value.string.flatMap(ControlStyle.Tokens.init) else { return nil }
+      result.style.tokens = tokens
+    }
+    if let value = object["pairs"] {
+      guard let pairs = value.string.flatMap(ControlStyle.Pairs.init) else { return nil }
+      result.style.pairs = pairs
     }
     if let value = object["orthogonal_to"] {
       let files = value.array?.compactMap(\.string) ?? []

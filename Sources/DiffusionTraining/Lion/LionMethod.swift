@@ -4,8 +4,8 @@ package import DiffusionPipelines
 import Glibc
 package import TensorCore
 
-/// LiON-LoRA: a strength token beside the pairs. The pairs act whole in every sample; how much of the motion its clip
-/// shows, the token says, which is affine in that number.
+/// LiON-LoRA: a strength token beside the pairs. How much of the motion its clip shows, the token says, which is affine in
+/// that number.
 ///
 /// Tokens, mask and routing are those of a run (`WanControls`): the trainer makes the same `ControlSignal`.
 ///
@@ -58,19 +58,27 @@ package struct LionMethod: TrainingMethod {
     }
   }
 
-  package func context(_ run: RunContext, label: JSONObject, extra: [Tensor]) throws -> RunContext {
+  package func context(_ run: RunContext, label: JSONObject, frames: Int, extra: [Tensor]) throws
+    -> RunContext
+  {
     if let reason = problem(label) { throw TrainingError.data(path: "a clip", reason: reason) }
     let (low, high) = (settings.range[0], settings.range[1])
-    let place = Float((2 * (label["amplitude"]?.double ?? 0) - low - high) / (high - low))
+    let strength = Float(label["amplitude"]?.double ?? 0)
+    // Where all frames' tokens are alike, one that everybody sees is the same.
+    let strengths = [Float](repeating: strength, count: settings.style.tokens == .path ? frames : 1)
+    let places = settings.style.places(strengths).map { (2 * $0 - Float(low + high)) / Float(high - low) }
+    let matrix = Tensor(places.flatMap { [1, $0] }, shape: [places.count, 2])
+    let line = Tensor.concatenated(extra[..<2].map { $0.reshaped([1, $0.count]) }, axis: 0)
     var run = run
-    // One token that all frames see is the same as an equal one for each frame.
     run.controls = [
       ControlSignal(
         adapterIndex: 0,
-        tokens: extra[0].adding(extra[1], scaledBy: place).reshaped([1, 1, extra[0].count]), bias: extra[2]
-      )
+        tokens: Tensor.linear(matrix, weight: line.permuted([1, 0]).contiguous()).reshaped([
+          1, places.count, -1,
+        ]),
+        bias: extra[2])
     ]
-    run.strengths = [[1]]
+    run.strengths = [[settings.style.pairs == .scaled ? strength : 1]]
     return run
   }
 
@@ -94,7 +102,7 @@ package struct LionMethod: TrainingMethod {
     let slope = extra[1] * Float(2 / (high - low))
     return ControlToken(
       coefficients: Tensor.concatenated([start, slope].map { $0.reshaped([1, $0.count]) }, axis: 0),
-      bias: extra[2], range: settings.strengths)
+      bias: extra[2], range: settings.strengths, style: settings.style)
   }
 
   /// Why a clip with this label cannot be trained on.
