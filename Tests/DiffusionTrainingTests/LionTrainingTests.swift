@@ -219,7 +219,7 @@ import Testing
     let other = folder + "/other.safetensors"
     _ = try Training.run(model, data: Shifts(), recipe: recipe(), output: other)
     func trained(weight: Double) throws -> (header: AdapterHeader, cosine: Double) {
-      var recipe = try recipe(steps: 12)
+      var recipe = try recipe(steps: 60)
       recipe.control.orthogonalTo = [other]
       recipe.control.orthogonality = weight
       _ = try Training.run(model, data: Shifts(), recipe: recipe, output: output)
