@@ -21,6 +21,9 @@ p.add_argument("--work", required=True)
 p.add_argument("--jobs", type=int, default=2, help="processes side by side")
 p.add_argument("--threads", type=int, default=1, help="threads of each")
 p.add_argument("--steps", type=int, default=1500, help="of lion and of the plain LoRA beside it")
+p.add_argument("--lr", type=float, default=0.002, help="of lion and of the plain LoRA beside it")
+p.add_argument("--shift", type=float, default=6, help="of their noise levels: motion is decided at high noise")
+p.add_argument("--control", default="{}", help="settings of lion's token, JSON")
 p.add_argument("--seeds", type=int, default=32)
 p.add_argument("--grid-seeds", type=int, default=64)
 p.add_argument("--only", choices=["clips", "train", "generate", "score"], action="append")
@@ -119,10 +122,11 @@ def adapter(kind, name):
 def training(kind, name):
     out = adapter(kind, name)
     # plain: the kit's own baseline. vanilla: the same on the clips of lion, captions like lion's.
-    settings = dict(plain=["--steps", "900", "--set", "trigger_dropout=0.5"], vanilla=["--steps", str(a.steps), "--set", "trigger_dropout=1"],
-                    lion=["--steps", str(a.steps)])[kind]
+    both = ["--steps", str(a.steps), "--lr", str(a.lr), "--set", f"shift={a.shift}"]
+    settings = dict(plain=["--steps", "900", "--lr", "0.001", "--set", "trigger_dropout=0.5"], vanilla=both + ["--set", "trigger_dropout=1"],
+                    lion=both + ["--set", f"control={a.control}"])[kind]
     command = [a.videolora, "train", "lion" if kind == "lion" else "lora", "--model", base, "--output", out, "--rank", "8", "--batch", "8",
-               "--lr", "0.001", "--set", "decay=tail", "--set", f"role={'motion' if name == OBJECT else 'camera'}", "--set", "licence=CC0-1.0",
+               "--set", "decay=tail", "--set", f"role={'motion' if name == OBJECT else 'camera'}", "--set", "licence=CC0-1.0",
                "--data", clips(name, (0.9, 1.0) if kind == "plain" else (0.0, 1.0)), "--threads", str(a.threads), "--log", at("logs", f"{kind}-{name}.jsonl")]
     if os.path.exists(out.removesuffix(".safetensors") + ".resume.safetensors"):
         command.append("--resume")
