@@ -74,7 +74,7 @@ public struct TrainingRecipe: Sendable, Equatable {
   private static let lion: TrainingRecipe = {
     var recipe = TrainingRecipe()
     (recipe.method, recipe.role) = ("lion", "camera")
-    (recipe.rank, recipe.steps, recipe.batch) = (8, 2000, 8)
+    (recipe.rank, recipe.steps, recipe.batch) = (8, 1000, 8)
     recipe.triggerDropout = 1
     return recipe
   }()

@@ -9,8 +9,9 @@ public struct ControlRecipe: Sendable, Equatable {
   public var share = 0.5
   /// The strengths that labels may have. A range with negative numbers is for moves with a mirror image.
   public var range = [0.0, 1.0]
-  /// What the tokens of a clip's frames say, and whether the pairs act whole.
-  public var style = ControlStyle(tokens: .path, pairs: .whole)
+  /// What the tokens of a clip's frames say, and whether the pairs act whole. Beside a token alone, pairs that act times
+  /// the strength learn what it means in a tenth of the steps (docs/WORKLOG.md).
+  public var style = ControlStyle(tokens: .level, pairs: .scaled)
   /// Trained adapters whose input directions the new one is kept away from.
   public var orthogonalTo: [String] = []
   /// Weight of that in the loss.
