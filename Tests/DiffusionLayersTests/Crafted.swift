@@ -34,18 +34,7 @@ final class TemporaryFolder {
   var files: [String] { Self.list(path) }
 
   /// Names in a folder, sorted; empty when there is none.
-  static func list(_ folder: String) -> [String] {
-    guard let stream = opendir(folder) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
-  }
+  static func list(_ folder: String) -> [String] { folderEntries(folder) ?? [] }
 
   private static func remove(_ path: String) {
     for name in list(path) {

@@ -8,30 +8,16 @@ import Testing
 
 /// Gradients of attention against a naive twin in double precision, at every level of this CPU.
 @Suite(.serialized) struct AttentionGradientTests {
-  /// Batch, queries, keys, heads, floats of a head.
-  struct Size: Sendable, CustomTestStringConvertible {
-    let b, q, k, h, d: Int
-    var testDescription: String { "\(b)x\(q)x\(k)x\(h)x\(d)" }
-  }
   static let sizes = [
-    Size(b: 1, q: 1, k: 1, h: 1, d: 1), Size(b: 2, q: 7, k: 5, h: 3, d: 4),
-    Size(b: 1, q: 48, k: 16, h: 2, d: 40), Size(b: 1, q: 49, k: 255, h: 2, d: 32),
-    Size(b: 2, q: 101, k: 65, h: 1, d: 17), Size(b: 1, q: 97, k: 300, h: 2, d: 128),
-    Size(b: 1, q: 150, k: 8, h: 4, d: 32),
+    AttentionSize(b: 1, q: 1, k: 1, h: 1, d: 1), AttentionSize(b: 2, q: 7, k: 5, h: 3, d: 4),
+    AttentionSize(b: 1, q: 48, k: 16, h: 2, d: 40), AttentionSize(b: 1, q: 49, k: 255, h: 2, d: 32),
+    AttentionSize(b: 2, q: 101, k: 65, h: 1, d: 17), AttentionSize(b: 1, q: 97, k: 300, h: 2, d: 128),
+    AttentionSize(b: 1, q: 150, k: 8, h: 4, d: 32),
   ]
-
-  private func atEveryLevel(_ body: (SIMDLevel) -> Void) {
-    let best = SIMDLevel.current
-    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
-      SIMDLevel.limit(level)
-      body(level)
-    }
-    SIMDLevel.limit(best)
-  }
 
   /// dQ, dK, dV and the sums over a key's column. `added` is what the mask adds for (query, key).
   private func naive(
-    _ s: Size, _ q: Tensor, _ k: Tensor, _ v: Tensor, _ upstream: Tensor, added: (Int, Int) -> Double
+    _ s: AttentionSize, _ q: Tensor, _ k: Tensor, _ v: Tensor, _ upstream: Tensor, added: (Int, Int) -> Double
   ) -> [Tensor] {
     let (qs, ks, vs) = (q.array().map(Double.init), k.array().map(Double.init), v.array().map(Double.init))
     let dy = upstream.array().map(Double.init)
@@ -71,7 +57,7 @@ import Testing
     ]
   }
 
-  private func inputs(_ s: Size) -> [Tensor] {
+  private func inputs(_ s: AttentionSize) -> [Tensor] {
     var random = TorchRandom(seed: UInt64(s.q * 31 + s.k))
     return [[s.b, s.q, s.h, s.d], [s.b, s.k, s.h, s.d], [s.b, s.k, s.h, s.d], [s.b, s.q, s.h, s.d]].map {
       random.randn($0)
@@ -88,7 +74,7 @@ import Testing
     }
   }
 
-  @Test(arguments: sizes) func plain(_ s: Size) {
+  @Test(arguments: sizes) func plain(_ s: AttentionSize) {
     let x = inputs(s)
     let expected = naive(s, x[0], x[1], x[2], x[3]) { _, _ in 0 }
     atEveryLevel { level in
@@ -98,7 +84,7 @@ import Testing
     }
   }
 
-  @Test(arguments: sizes) func masks(_ s: Size) {
+  @Test(arguments: sizes) func masks(_ s: AttentionSize) {
     let x = inputs(s)
     var random = TorchRandom(seed: 5)
     let (bias, keyBias) = (random.randn([s.q, s.k]), random.randn([s.k]))
@@ -116,7 +102,7 @@ import Testing
   }
 
   @Test func framesAndLayouts() {
-    let s = Size(b: 2, q: 60, k: 66, h: 2, d: 24)
+    let s = AttentionSize(b: 2, q: 60, k: 66, h: 2, d: 24)
     let x = inputs(s)
     let frames = FrameVisibility(frames: 3, perFrame: 20, extra: 2)
     let expected = naive(s, x[0], x[1], x[2], x[3]) { i, j in

@@ -8,30 +8,16 @@ import Testing
 
 /// Attention against a naive twin in double precision: every kind of mask, odd sizes, at every level of this CPU.
 @Suite(.serialized) struct AttentionTests {
-  /// Batch, queries, keys, heads, floats of a head.
-  struct Size: Sendable, CustomTestStringConvertible {
-    let b, q, k, h, d: Int
-    var testDescription: String { "\(b)x\(q)x\(k)x\(h)x\(d)" }
-  }
   static let sizes = [
-    Size(b: 1, q: 1, k: 1, h: 1, d: 1), Size(b: 2, q: 7, k: 5, h: 3, d: 4),
-    Size(b: 1, q: 48, k: 16, h: 2, d: 40),
-    Size(b: 3, q: 16, k: 16, h: 8, d: 40), Size(b: 1, q: 49, k: 255, h: 2, d: 32),
-    Size(b: 2, q: 101, k: 257, h: 1, d: 17),
-    Size(b: 1, q: 97, k: 600, h: 2, d: 128), Size(b: 1, q: 50, k: 8, h: 4, d: 32),
-    Size(b: 1, q: 3, k: 1030, h: 1, d: 160),
+    AttentionSize(b: 1, q: 1, k: 1, h: 1, d: 1), AttentionSize(b: 2, q: 7, k: 5, h: 3, d: 4),
+    AttentionSize(b: 1, q: 48, k: 16, h: 2, d: 40),
+    AttentionSize(b: 3, q: 16, k: 16, h: 8, d: 40), AttentionSize(b: 1, q: 49, k: 255, h: 2, d: 32),
+    AttentionSize(b: 2, q: 101, k: 257, h: 1, d: 17),
+    AttentionSize(b: 1, q: 97, k: 600, h: 2, d: 128), AttentionSize(b: 1, q: 50, k: 8, h: 4, d: 32),
+    AttentionSize(b: 1, q: 3, k: 1030, h: 1, d: 160),
   ]
 
-  private func atEveryLevel(_ body: (SIMDLevel) -> Void) {
-    let best = SIMDLevel.current
-    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
-      SIMDLevel.limit(level)
-      body(level)
-    }
-    SIMDLevel.limit(best)
-  }
-
-  private func inputs(_ s: Size, gain: Float = 2) -> (Tensor, Tensor, Tensor) {
+  private func inputs(_ s: AttentionSize, gain: Float = 2) -> (Tensor, Tensor, Tensor) {
     var random = TorchRandom(seed: UInt64(s.q * 31 + s.k))
     return (
       random.randn([s.b, s.q, s.h, s.d]) * gain, random.randn([s.b, s.k, s.h, s.d]),
@@ -41,7 +27,7 @@ import Testing
 
   /// `added` is what the mask adds for (head, query, key).
   private func naive(
-    _ s: Size, _ q: Tensor, _ k: Tensor, _ v: Tensor, scale: Double? = nil,
+    _ s: AttentionSize, _ q: Tensor, _ k: Tensor, _ v: Tensor, scale: Double? = nil,
     added: (Int, Int, Int) -> Double = { _, _, _ in 0 }
   ) -> Tensor {
     let (qs, ks, vs) = (q.array().map(Double.init), k.array().map(Double.init), v.array().map(Double.init))
@@ -74,7 +60,7 @@ import Testing
     #expect(difference.relative < 1e-5, "\(what): \(difference)")
   }
 
-  @Test(arguments: sizes) func plain(_ s: Size) {
+  @Test(arguments: sizes) func plain(_ s: AttentionSize) {
     let (q, k, v) = inputs(s)
     let expected = naive(s, q, k, v)
     let scaled = naive(s, q, k, v, scale: 0.3)
@@ -84,7 +70,7 @@ import Testing
     }
   }
 
-  @Test(arguments: sizes) func biases(_ s: Size) {
+  @Test(arguments: sizes) func biases(_ s: AttentionSize) {
     let (q, k, v) = inputs(s)
     var random = TorchRandom(seed: 5)
     // Every third key hidden; the query 1 sees nothing, and the first 300 keys of query 2 are hidden.
@@ -122,7 +108,7 @@ import Testing
     frames: Int, perFrame: Int, extra: Int
   ) {
     let tokens = frames * perFrame
-    let s = Size(b: 2, q: tokens, k: tokens + frames * extra, h: 2, d: 24)
+    let s = AttentionSize(b: 2, q: tokens, k: tokens + frames * extra, h: 2, d: 24)
     let (q, k, v) = inputs(s)
     var random = TorchRandom(seed: 11)
     let keyBias = random.randn([s.k])
@@ -141,7 +127,7 @@ import Testing
   }
 
   @Test func largeScoresAndNaN() {
-    let s = Size(b: 1, q: 60, k: 300, h: 1, d: 16)
+    let s = AttentionSize(b: 1, q: 60, k: 300, h: 1, d: 16)
     let (q, k, v) = inputs(s, gain: 100)
     let difference = Difference(Tensor.attention(q, k, v), naive(s, q, k, v))
     // Scores of some hundreds carry their own rounding into the exponent.
@@ -154,7 +140,7 @@ import Testing
   }
 
   @Test func anyLayoutIsReadInPlace() {
-    let s = Size(b: 2, q: 70, k: 33, h: 3, d: 8)
+    let s = AttentionSize(b: 2, q: 70, k: 33, h: 3, d: 8)
     let (q, k, v) = inputs(s)
     func headsFirst(_ x: Tensor) -> Tensor { x.permuted([0, 2, 1, 3]).contiguous().permuted([0, 2, 1, 3]) }
     func channelsFirst(_ x: Tensor) -> Tensor {
@@ -166,7 +152,7 @@ import Testing
   }
 
   @Test func weightsSumToOneAndGiveTheOutput() {
-    let s = Size(b: 1, q: 20, k: 37, h: 2, d: 8)
+    let s = AttentionSize(b: 1, q: 20, k: 37, h: 2, d: 8)
     let (q, k, v) = inputs(s)
     let weights = Tensor.attentionWeights(q, k)
     #expect(weights.shape == [1, 2, 20, 37])

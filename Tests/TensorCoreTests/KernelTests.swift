@@ -13,15 +13,6 @@ import Testing
     return random.randn([count]).array().map { $0 * scale }
   }
 
-  private func atEveryLevel(_ body: (SIMDLevel) -> Void) {
-    let best = SIMDLevel.current
-    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
-      SIMDLevel.limit(level)
-      body(level)
-    }
-    SIMDLevel.limit(best)
-  }
-
   private func compare(_ found: Tensor, _ expected: [Double], _ what: String, within bound: Double = 1e-6) {
     let difference = Difference(found, Tensor(expected.map(Float.init), shape: found.shape))
     #expect(difference.relative < bound, "\(what): \(difference)")

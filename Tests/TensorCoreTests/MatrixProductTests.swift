@@ -9,15 +9,6 @@ import Testing
     return source.randn(shape)
   }
 
-  private func atEveryLevel(_ body: (SIMDLevel) -> Void) {
-    let best = SIMDLevel.current
-    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
-      SIMDLevel.limit(level)
-      body(level)
-    }
-    SIMDLevel.limit(best)
-  }
-
   /// `x · wᵀ` in double precision, at a few places.
   private func compare(_ found: Tensor, _ x: Tensor, _ w: Tensor, _ what: String) {
     let (m, k, n) = (x.shape[0], x.shape[1], w.shape[0])

@@ -16,15 +16,6 @@ import Testing
     Size(m: 1031, k: 96, n: 20, r: 7), Size(m: 23, k: 40, n: 31, r: 0),
   ]
 
-  private func atEveryLevel(_ body: (SIMDLevel) -> Void) {
-    let best = SIMDLevel.current
-    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
-      SIMDLevel.limit(level)
-      body(level)
-    }
-    SIMDLevel.limit(best)
-  }
-
   /// A matrix of doubles, for twins that say what they compute.
   private struct Matrix {
     let rows, columns: Int

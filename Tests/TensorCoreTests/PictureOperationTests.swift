@@ -8,15 +8,6 @@ import Testing
 
 /// Operations of networks over pictures against naive twins in double precision, at every level of this CPU.
 @Suite(.serialized) struct PictureOperationTests {
-  private func atEveryLevel(_ body: (SIMDLevel) throws -> Void) rethrows {
-    let best = SIMDLevel.current
-    defer { SIMDLevel.limit(best) }
-    for level in SIMDLevel.allCases where level.rawValue <= best.rawValue {
-      SIMDLevel.limit(level)
-      try body(level)
-    }
-  }
-
   private func random(_ shape: [Int], _ seed: UInt64) -> Tensor {
     var random = TorchRandom(seed: seed)
     return random.randn(shape)

@@ -55,3 +55,31 @@ extension VideoBackbone {
       latents, timesteps: timesteps, prompt: try preparePrompt(context, run), run, cache: &cache)
   }
 }
+
+/// A backbone whose prompts are of one type: what `VideoBackbone` says of any prompt comes from what it does with its own.
+public protocol PreparingBackbone: VideoBackbone {
+  associatedtype Prompt: BackbonePrompt
+
+  func prepare(context: Tensor, _ run: RunContext) throws(Cancelled) -> Prompt
+  func updated(_ prompt: Prompt, _ run: RunContext) throws(Cancelled) -> Prompt
+}
+
+extension PreparingBackbone {
+  public func preparePrompt(_ context: Tensor, _ run: RunContext) throws(Cancelled) -> any BackbonePrompt {
+    try prepare(context: context, run)
+  }
+
+  public func updatePrompt(_ prompt: any BackbonePrompt, _ run: RunContext) throws(Cancelled)
+    -> any BackbonePrompt
+  {
+    try updated(own(prompt), run)
+  }
+
+  /// A prompt that this kind of backbone has prepared.
+  func own(_ prompt: any BackbonePrompt) -> Prompt {
+    guard let prompt = prompt as? Prompt else {
+      preconditionFailure("a prompt of \(type(of: prompt)) for a \(Self.self)")
+    }
+    return prompt
+  }
+}

@@ -1,7 +1,7 @@
 public import DiffusionLayers
 public import TensorCore
 
-extension UNetMotionModel: VideoBackbone {
+extension UNetMotionModel: PreparingBackbone {
   public var inChannels: Int { config.inChannels }
   public var outChannels: Int { config.outChannels }
   public var textDim: Int { config.crossAttentionDim }
@@ -29,29 +29,12 @@ extension UNetMotionModel: VideoBackbone {
     try UNetMotionModel(weights, config)
   }
 
-  public func preparePrompt(_ context: Tensor, _ run: RunContext) throws(Cancelled) -> any BackbonePrompt {
-    try prepare(context: context, run)
-  }
-
-  public func updatePrompt(_ prompt: any BackbonePrompt, _ run: RunContext) throws(Cancelled)
-    -> any BackbonePrompt
-  {
-    try updated(Self.own(prompt), run)
-  }
-
   /// Has no use for the cache: every step is computed.
   public func predict(
     _ latents: Tensor, timesteps: [Float], prompt: any BackbonePrompt, _ run: RunContext,
     cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
-    try self(latents, timesteps: timesteps, prompt: Self.own(prompt), run)
-  }
-
-  private static func own(_ prompt: any BackbonePrompt) -> UNetPrompt {
-    guard let prompt = prompt as? UNetPrompt else {
-      preconditionFailure("a prompt of \(type(of: prompt)) for a UNetMotionModel")
-    }
-    return prompt
+    try self(latents, timesteps: timesteps, prompt: own(prompt), run)
   }
 
   /// Whether a matrix of this name may be rounded to 8 bits: those of the attentions and feed-forwards, which are nearly

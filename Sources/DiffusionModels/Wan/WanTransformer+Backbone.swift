@@ -3,7 +3,7 @@ public import TensorCore
 
 extension WanPrompt: BackbonePrompt {}
 
-extension WanTransformer: VideoBackbone {
+extension WanTransformer: PreparingBackbone {
   public var inChannels: Int { config.inChannels }
   public var outChannels: Int { config.outChannels }
   public var textDim: Int { config.textDim }
@@ -25,27 +25,10 @@ extension WanTransformer: VideoBackbone {
     try WanTransformer(weights, config)
   }
 
-  public func preparePrompt(_ context: Tensor, _ run: RunContext) throws(Cancelled) -> any BackbonePrompt {
-    try prepare(context: context, run)
-  }
-
-  public func updatePrompt(_ prompt: any BackbonePrompt, _ run: RunContext) throws(Cancelled)
-    -> any BackbonePrompt
-  {
-    try updated(Self.own(prompt), run)
-  }
-
   public func predict(
     _ latents: Tensor, timesteps: [Float], prompt: any BackbonePrompt, _ run: RunContext,
     cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
-    try self(latents, timesteps: timesteps, prompt: Self.own(prompt), run, cache: &cache)
-  }
-
-  private static func own(_ prompt: any BackbonePrompt) -> WanPrompt {
-    guard let prompt = prompt as? WanPrompt else {
-      preconditionFailure("a prompt of \(type(of: prompt)) for a WanTransformer")
-    }
-    return prompt
+    try self(latents, timesteps: timesteps, prompt: own(prompt), run, cache: &cache)
   }
 }

@@ -1,6 +1,5 @@
 import DiffusionLayers
 import DiffusionPipelines
-import Glibc
 
 /// A model directory as its configs and headers describe it; no weight is read.
 struct ModelSummary {
@@ -83,16 +82,8 @@ struct ModelSummary {
       let prefix = directory.path.dropFirst("builtin:".count) + "/\(component)/"
       return BuiltinFiles.paths.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
     }
-    guard let folder = opendir(directory.location(of: component)) else { return [] }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if entry.pointee.d_type != DT_DIR, name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
+    let folder = directory.location(of: component)
+    return (folderEntries(folder) ?? []).filter { folderEntries("\(folder)/\($0)") == nil }
   }
 
   func show(json: Bool) throws {

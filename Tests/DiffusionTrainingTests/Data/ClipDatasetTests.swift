@@ -40,14 +40,8 @@ import Testing
     }
 
     private static func remove(_ path: String) {
-      if let folder = opendir(path) {
-        while let entry = readdir(folder) {
-          let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-          }
-          if name != ".", name != ".." { remove("\(path)/\(name)") }
-        }
-        closedir(folder)
+      if let names = folderEntries(path) {
+        for name in names { remove("\(path)/\(name)") }
         rmdir(path)
       } else {
         unlink(path)
