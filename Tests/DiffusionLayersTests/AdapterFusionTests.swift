@@ -245,7 +245,7 @@ import Testing
   @Test func headersComeBack() throws {
     var header = AdapterHeader()
     (header.base, header.role, header.method, header.rank) = ("wan", "camera", "lion", 8)
-    (header.strengthRange, header.calibration) = (0...1, [0, 0.4, 1])
+    (header.strengthRange, header.calibration) = (0...1, [0, 0.4, 1.5])
     header.weightNorms = ["blocks.0.attn1.to_q": -1.25]
     header.featureNorms = ["blocks.0.attn1.to_q": 0.5]
     header.orthogonality = ["blocks.0.attn1.to_q": 0.01]

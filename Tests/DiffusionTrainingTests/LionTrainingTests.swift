@@ -278,6 +278,18 @@ import Testing
     #expect(mirrored.table == [-1, 0, 1])
   }
 
+  @Test func strengthOneIsTheWantedMotion() {
+    func table(_ amplitudes: [Float], beyond: [Float] = [], full: Float) -> [Float]? {
+      StrengthCalibration(range: 0...1, rest: 0, amplitudes: amplitudes, beyond: beyond, full: full).table
+    }
+    // Past the range where the end of it is not enough, as far as the motion goes; before its end where it is too much.
+    #expect(table([0, 0.25, 0.5], beyond: [0.75, 1], full: 1) == [0, 1, 1.5])
+    #expect(table([0, 0.25, 0.5], beyond: [0.75], full: 1) == [0, 0.75, 1.25])
+    #expect(table([0, 1, 2], full: 1) == [0, 0.25, 0.5])
+    let found = StrengthCalibration(range: 0...2, rest: 0, amplitudes: [0, 1], beyond: [1.5], full: 2)
+    #expect(found.positions == [0, 2, 2.5])
+  }
+
   @Test func measuredTablesAreStored() throws {
     defer { remove() }
     let model = try Self.model.get()
@@ -304,6 +316,11 @@ import Testing
     // A second measurement is of the token itself, whatever the table says.
     let again = try model.adapted(with: [AdapterRequest(path: other)])
     #expect(try StrengthCalibration.measure(again, .camera(.panLeft), clips: clips, points: 3) == found)
+    // More motion than it can make: s goes on while there is more of it.
+    let more = try StrengthCalibration.measure(again, .camera(.panLeft), clips: clips, points: 3, full: 9)
+    #expect(more.amplitudes == found.amplitudes && more.beyond.count <= 4)
+    let curve = [more.amplitudes[2]] + more.beyond
+    #expect(zip(curve, curve.dropFirst()).allSatisfy { $0 < $1 })
     // Nothing to calibrate in an adapter without a token.
     var plain = try recipe(steps: 1)
     plain.method = "lora"

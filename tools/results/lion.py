@@ -20,8 +20,9 @@ p.add_argument("--judge", required=True)
 p.add_argument("--work", required=True)
 p.add_argument("--jobs", type=int, default=2, help="processes side by side")
 p.add_argument("--threads", type=int, default=1, help="threads of each")
-p.add_argument("--steps", type=int, default=1500, help="of lion and of the plain LoRA beside it")
-p.add_argument("--lr", type=float, default=0.002, help="of lion and of the plain LoRA beside it")
+p.add_argument("--steps", type=int, default=600, help="of lion and of the plain LoRA beside it; twice as many for zoom and roll, which are learnt last")
+p.add_argument("--lr", type=float, default=0.008, help="of lion and of the plain LoRA beside it")
+p.add_argument("--targets", default='["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]', help="their layers, JSON")
 p.add_argument("--shift", type=float, default=6, help="of their noise levels: motion is decided at high noise")
 p.add_argument("--control", default="{}", help="settings of lion's token, JSON")
 p.add_argument("--seeds", type=int, default=32)
@@ -38,9 +39,12 @@ base = os.path.join(a.judge, "base")
 judge = [sys.executable, os.path.join(a.judge, "judge.py")]
 HELD_OUT = 800_000_000
 CAMERAS = ["pan_left", "zoom_out", "tilt_up", "roll_ccw"]
+SLOW = ["zoom_out", "roll_ccw"]
 OBJECT = "upright"
 PAIRS = [("pan_left", "zoom_out"), ("pan_left", "tilt_up"), ("zoom_out", "roll_ccw")]
 GRID = [0, 0.25, 0.5, 0.75, 1]
+# A token that takes no attention and is not trained: pairs that act times the strength and nothing else.
+DEAF = {**json.loads(a.control), "rate": 0, "share": 1e-9}
 TENTHS = [k / 10 for k in range(11)]
 
 
@@ -121,11 +125,11 @@ def adapter(kind, name):
 
 def training(kind, name):
     out = adapter(kind, name)
-    # plain: the kit's own baseline. vanilla: the same on the clips of lion, captions like lion's.
-    both = ["--steps", str(a.steps), "--lr", str(a.lr), "--set", f"shift={a.shift}"]
+    # plain: the kit's own baseline. vanilla: the same on the clips of lion, captions like lion's. tokenless: what of lion is not its token.
+    both = ["--steps", str(a.steps * (2 if name in SLOW else 1)), "--lr", str(a.lr), "--set", f"shift={a.shift}", "--set", f"targets={a.targets}", "--set", "clip_norm=0.05"]
     settings = dict(plain=["--steps", "900", "--lr", "0.001", "--set", "trigger_dropout=0.5"], vanilla=both + ["--set", "trigger_dropout=1"],
-                    lion=both + ["--set", f"control={a.control}"])[kind]
-    command = [a.videolora, "train", "lion" if kind == "lion" else "lora", "--model", base, "--output", out, "--rank", "8", "--batch", "8",
+                    lion=both + ["--set", f"control={a.control}"], tokenless=both + ["--set", f"control={json.dumps(DEAF)}"])[kind]
+    command = [a.videolora, "train", "lion" if kind in ("lion", "tokenless") else "lora", "--model", base, "--output", out, "--rank", "8", "--batch", "8",
                "--set", "decay=tail", "--set", f"role={'motion' if name == OBJECT else 'camera'}", "--set", "licence=CC0-1.0",
                "--data", clips(name, (0.9, 1.0) if kind == "plain" else (0.0, 1.0)), "--threads", str(a.threads), "--log", at("logs", f"{kind}-{name}.jsonl")]
     if os.path.exists(out.removesuffix(".safetensors") + ".resume.safetensors"):
@@ -300,12 +304,13 @@ def main():
             clips(n, (0.0, 1.0))
         for n in main_axes:
             clips(n, (0.9, 1.0))
-    stages = [[training("lion", n) for n in main_axes] + [training("vanilla", n) for n in main_axes], [training("plain", n) for n in main_axes],
-              [training(k, n) for n in more for k in ("lion", "vanilla")], [training(k, OBJECT) for k in ("lion", "vanilla")]]
+    stages = [[training("lion", n) for n in main_axes] + [training("vanilla", n) for n in main_axes],
+              [training("plain", n) for n in main_axes] + [training("tokenless", main_axes[0])],
+              [training(k, n) for n in more for k in ("lion", "vanilla")], [training("lion", OBJECT)]]
     sweeps = [[still("test"), still("baseline")], [j for n in main_axes for j in line("lion", n, a.seeds)],
               [j for n in main_axes for k in ("vanilla", "raw") for j in line(k, n, a.seeds)] + [ramp_job("lion", n) for n in main_axes]]
     if wants("train"):
-        run_all(stages[0] + [] if a.adapters else stages[0])
+        run_all([] if a.adapters else stages[0])
         run_all([calibration(n) for n in main_axes])
     if wants("generate"):
         for s in sweeps:
@@ -316,6 +321,7 @@ def main():
         run_all(stages[1])
     if wants("generate"):
         run_all([j for n in main_axes for j in line("plain", n, 16, "baseline")] + grid("plain", PAIRS[0], 16, "baseline"))
+        run_all(line("tokenless", main_axes[0], a.seeds))
     if wants("train"):
         run_all(stages[2])
         run_all([calibration(n) for n in more])
@@ -326,7 +332,7 @@ def main():
         run_all(stages[3])
         run_all([calibration(OBJECT)])
     if wants("generate"):
-        run_all(grid("lion", objects, a.grid_seeds) + grid("vanilla", objects, a.grid_seeds))
+        run_all(grid("lion", objects, a.grid_seeds))
     if wants("score"):
         sys.exit(0 if report() else 1)
 
@@ -360,7 +366,9 @@ def linearity_table():
     print(f"\nT1 linearity, {a.seeds} seeds | R2 (interval) | largest deviation | Spearman | at 0 / at 1 | reach")
     for n in CAMERAS[:2]:
         theirs = complete("vanilla", a.seeds, "test", name=n)
-        for kind, title in (("vanilla", "vanilla"), ("raw", "lion, no table"), ("lion", "lion")):
+        for kind, title in (("vanilla", "vanilla"), ("tokenless", "lion without its token"), ("raw", "lion, no table"), ("lion", "lion")):
+            if kind == "tokenless" and not have(kind, n):
+                continue
             folder = complete(kind, a.seeds, "test", name=n)
             r = score(f"{kind}-{n}", "linearity", folder, "--axis", n, *([] if kind == "vanilla" else ["--against", theirs]))
             print(f"{n} {title} | {r['r2']:.4f} ({r['r2_low']:.4f}..{r['r2_high']:.4f}) | {100 * r['max_deviation']:.1f} % | {r['spearman']:.3f} | {r['zero_ratio']:.3f} | {r['mean'][-1]:.2f}")
@@ -379,7 +387,7 @@ def crosstalk_table():
         is_object = pair[1] == OBJECT
         axes = ["pan_left", "object"] if is_object else list(pair)
         results = {}
-        for kind in ("vanilla", "lion"):
+        for kind in ("lion",) if is_object else ("vanilla", "lion"):
             if not have(kind, *pair):
                 print(f"{'+'.join(pair)} {kind} | not trained")
                 continue
@@ -389,13 +397,14 @@ def crosstalk_table():
             results[kind] = (c, moved)
             print(f"{'+'.join(pair)} {kind} | {c['chi']:.3f} ({c['chi_low']:.3f}..{c['chi_high']:.3f}) | {c['fit_r2'][0]:.2f} {c['fit_r2'][1]:.2f} | {moved:.2f} | {c['solo_range'][0]:.2f} {c['solo_range'][1]:.2f}")
         name = "T6" if is_object else "T2"
-        if len(results) < 2:
+        if len(results) < (1 if is_object else 2):
             gate(f"{name} {'+'.join(pair)}", False)
             continue
-        (c, moved), (_, theirs) = results["lion"], results["vanilla"]
+        c, moved = results["lion"]
         if is_object:
             print(f"   chi <= 0.15: {gate('T6', c['chi'] <= 0.15)}")
             continue
+        theirs = results["vanilla"][1]
         low, high = sorted(c["solo_range"])
         print(f"   chi <= 0.06: {gate('T2 chi ' + '+'.join(pair), c['chi'] <= 0.06)}; fit >= 0.9: {gate('T2 fit ' + '+'.join(pair), min(c['fit_r2']) >= 0.9)}; "
               f"'still' at most half of vanilla's: {gate('T2 still ' + '+'.join(pair), moved <= 0.5 * theirs)}; reaches within 1.25: {gate('T3 reach ' + '+'.join(pair), high <= 1.25 * low)}")

@@ -63,13 +63,14 @@ extension VideoModel {
     return with(other, adapters: reports ?? adapters, controls: control.map { [$0] } ?? controls)
   }
 
-  /// This model with the strength tokens as they were trained, without the tables that straighten them.
-  package var uncalibrated: VideoModel {
+  /// This model with the strength tokens as they were trained, without the tables that straighten them, and taking the
+  /// strengths of `range`.
+  package func uncalibrated(range: ClosedRange<Float>) -> VideoModel {
     with(
       denoiser, adapters: adapters,
       controls: controls.map { token in
         token.map {
-          ControlToken(coefficients: $0.coefficients, bias: $0.bias, range: $0.range, style: $0.style)
+          ControlToken(coefficients: $0.coefficients, bias: $0.bias, range: range, style: $0.style)
         }
       })
   }

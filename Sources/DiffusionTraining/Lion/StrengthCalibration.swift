@@ -10,14 +10,32 @@ package struct StrengthCalibration: Sendable, Equatable {
   package let rest: Float
   /// The mean amplitude at evenly spaced s over `range`.
   package let amplitudes: [Float]
+  /// The same past the range, in quarters of its length: a token is affine, so it can be asked for more than training has
+  /// shown it.
+  package let beyond: [Float]
+  /// The amplitude that the largest strength is to have; nil for the one at the end of the range.
+  package let full: Float?
 
-  package init(range: ClosedRange<Float>, rest: Float, amplitudes: [Float]) {
+  package init(
+    range: ClosedRange<Float>, rest: Float, amplitudes: [Float], beyond: [Float] = [], full: Float? = nil
+  ) {
     precondition(amplitudes.count > 1, "a calibration of \(amplitudes.count) points")
     (self.range, self.rest, self.amplitudes) = (range, rest, amplitudes)
+    (self.beyond, self.full) = (beyond, full)
   }
 
   /// The values of s that were measured.
-  package var positions: [Float] { Self.positions(range, count: amplitudes.count) }
+  package var positions: [Float] {
+    Self.positions(range, count: amplitudes.count)
+      + beyond.indices.map { Self.position(past: range, Float($0 + 1)) }
+  }
+
+  /// The largest s that is asked of a token, in lengths of the range beyond its end.
+  static let farthest: Float = AdapterHeader.calibrationOverrun
+
+  private static func position(past range: ClosedRange<Float>, _ quarters: Float) -> Float {
+    range.upperBound + (range.upperBound - range.lowerBound) * quarters / 4
+  }
 
   static func positions(_ range: ClosedRange<Float>, count: Int) -> [Float] {
     (0..<count).map {
@@ -28,7 +46,7 @@ package struct StrengthCalibration: Sendable, Equatable {
   /// The rising curve closest to the measured one (pool adjacent violators).
   package var monotone: [Float] {
     var blocks: [(sum: Float, count: Int)] = []
-    for value in amplitudes {
+    for value in amplitudes + beyond {
       blocks.append((value, 1))
       while blocks.count > 1,
         blocks[blocks.count - 2].sum * Float(blocks[blocks.count - 1].count)
@@ -42,17 +60,20 @@ package struct StrengthCalibration: Sendable, Equatable {
     return blocks.flatMap { [Float](repeating: $0.sum / Float($0.count), count: $0.count) }
   }
 
-  /// Values of s for as many evenly spaced strengths, so that the amplitude lies on the line from rest (or, in a range
-  /// that does not start at 0, from its own start) to what is reached at the end; nil where no motion grows.
+  /// Values of s for evenly spaced strengths over the range, so that the amplitude lies on the line from rest (or, in a
+  /// range that does not start at 0, from its own start) to `full` or, where that is never reached, to the largest one;
+  /// nil where no motion grows.
   package var table: [Float]? {
     let curve = monotone
     let low = range.lowerBound == 0 ? rest : curve[0]
-    let high = curve[curve.count - 1]
+    let high = full.map { min($0, curve[curve.count - 1]) } ?? curve[amplitudes.count - 1]
     guard high - curve[0] > 0.01, high > low else { return nil }
     let positions = positions
-    return positions.indices.map { index in
-      let wanted = low + (high - low) * Float(index) / Float(positions.count - 1)
-      guard let right = curve.firstIndex(where: { $0 >= wanted }) else { return range.upperBound }
+    return amplitudes.indices.map { index in
+      let wanted = low + (high - low) * Float(index) / Float(amplitudes.count - 1)
+      guard let right = curve.firstIndex(where: { $0 >= wanted }) else {
+        return positions[positions.count - 1]
+      }
       guard right > 0 else { return range.lowerBound }
       let (a, b) = (curve[right - 1], curve[right])
       return positions[right - 1] + (positions[right] - positions[right - 1]) * (wanted - a) / (b - a)
@@ -76,10 +97,12 @@ package struct StrengthCalibration: Sendable, Equatable {
   /// Makes clips at every s and measures them; the file's own table takes no part.
   /// - Parameters:
   ///   - model: with one adapter, which has a strength token.
+  ///   - full: the amplitude that the largest strength is to have. Where the end of the range, which starts at 0, falls
+  ///     short of it, s goes on past the end while the motion still grows, up to twice the range.
   ///   - progress: clips done, of how many.
   /// - Throws: `TrainingError.data` for an adapter without a token, and what a run throws.
   package static func measure(
-    _ model: VideoModel, _ measure: MotionMeasure, clips: Clips, points: Int = 11,
+    _ model: VideoModel, _ measure: MotionMeasure, clips: Clips, points: Int = 11, full: Float? = nil,
     monitor: RunMonitor = RunMonitor(), progress: (_ done: Int, _ of: Int) -> Void = { _, _ in }
   ) throws -> StrengthCalibration {
     guard model.adapters.count == 1, let range = model.adapters[0].trainedRange else {
@@ -87,8 +110,10 @@ package struct StrengthCalibration: Sendable, Equatable {
         path: model.adapters.first?.path ?? "the adapter",
         reason: "has no strength token, so there is nothing to calibrate")
     }
-    let model = model.uncalibrated
-    let total = (points + 1) * clips.seeds.count
+    precondition(full == nil || range.lowerBound == 0, "an amplitude for the end of a range with two ends")
+    let last = range.upperBound + farthest * (range.upperBound - range.lowerBound)
+    let model = model.uncalibrated(range: range.lowerBound...last)
+    var total = (points + 1) * clips.seeds.count
     var done = 0
     var stages = StageSeconds()
     func mean(_ strength: Float) throws -> Float {
@@ -109,6 +134,15 @@ package struct StrengthCalibration: Sendable, Equatable {
     let rest = try mean(0)
     // 0 itself would be off.
     let amplitudes = try positions(range, count: points).map { try mean($0 == 0 ? 1e-6 : $0) }
-    return StrengthCalibration(range: range, rest: rest, amplitudes: amplitudes)
+    var beyond: [Float] = []
+    while let full, let reached = (amplitudes + beyond).last, reached < full {
+      let s = position(past: range, Float(beyond.count + 1))
+      guard s <= last else { break }
+      total += clips.seeds.count
+      let next = try mean(s)
+      guard next > reached else { break }
+      beyond.append(next)
+    }
+    return StrengthCalibration(range: range, rest: rest, amplitudes: amplitudes, beyond: beyond, full: full)
   }
 }

@@ -36,6 +36,12 @@ struct LoRACalibrate: ParsableCommand {
   @Option(help: ArgumentHelp("Strengths to measure.", valueName: "n"))
   var points = 11
 
+  @Option(
+    help: ArgumentHelp(
+      "Motion that strength 1 is to have, where the adapter can (default: 1 for camera moves, what --moves makes at "
+        + "amplitude 1; else what the end of the trained range reaches).", valueName: "amplitude"))
+  var full: Double?
+
   @Option(help: ArgumentHelp("The file to write (default: the adapter itself).", valueName: "file"))
   var output: String?
 
@@ -45,6 +51,9 @@ struct LoRACalibrate: ParsableCommand {
   func validate() throws {
     guard (2...101).contains(points) else { throw ValidationError("--points must lie in 2…101.") }
     guard (0...10_000).contains(clips) else { throw ValidationError("--clips must lie in 0…10000.") }
+    guard full.map({ $0 > 0 && $0 <= 10 }) ?? true else {
+      throw ValidationError("--full must lie above 0, up to 10.")
+    }
     guard MotionMeasure(motion) != nil else {
       throw ValidationError("--motion must be one of \(MotionMeasure.names.joined(separator: ", ")).")
     }
@@ -56,12 +65,18 @@ struct LoRACalibrate: ParsableCommand {
     let progress = ProgressLine()
     let file = try LoRAFile(path: path)
     let requests = try requests()
+    let twoEnded = (try file.header()?.strengthRange?.lowerBound ?? 0) != 0
+    guard full == nil || !twoEnded else {
+      throw CLIError(
+        "--full is for adapters whose strengths start at 0, and '\(path)' has a range of two ends")
+    }
+    let full = full.map(Float.init) ?? (measure == .object || twoEnded ? nil : 1)
     let model = try model.load([AdapterRequest(path: path)], cancellation: cancellation, progress: progress)
     let found = try StrengthCalibration.measure(
       model, measure,
       clips: StrengthCalibration.Clips(
         settings: sampler.settings, captions: requests.map(\.caption), seeds: requests.map(\.noiseSeed)),
-      points: points, monitor: RunMonitor(cancellation: cancellation)
+      points: points, full: full, monitor: RunMonitor(cancellation: cancellation)
     ) { progress.show("clip \($0)/\($1)", fraction: Double($0) / Double($1)) }
     progress.clear()
     guard let table = found.table else {
@@ -96,16 +111,17 @@ struct LoRACalibrate: ParsableCommand {
       print(
         JSONValue.object([
           "motion": .string(motion), "rest": .number(Double(found.rest)), "s": numbers(found.positions),
-          "amplitude": numbers(found.amplitudes), "calibration": numbers(table),
+          "amplitude": numbers(found.amplitudes + found.beyond), "calibration": numbers(table),
         ]))
       return
     }
     var text = TextTable("s", "amplitude", "strength", "s for it")
-    for index in table.indices {
-      let strength = found.positions[index]
+    for (index, s) in found.positions.enumerated() {
+      let amplitude = fixed(Double((found.amplitudes + found.beyond)[index]), 3)
+      let strength = table.indices.contains(index) ? fixed(Double(s), 2) : ""
       text.add(
-        fixed(Double(strength), 2), fixed(Double(found.amplitudes[index]), 3), fixed(Double(strength), 2),
-        fixed(Double(table[index]), 3))
+        fixed(Double(s), 2), amplitude, strength,
+        table.indices.contains(index) ? fixed(Double(table[index]), 3) : "")
     }
     print("amplitude without it \(fixed(Double(found.rest), 3))\n\(text.text)\nwritten to \(output ?? path)")
   }
