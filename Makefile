@@ -7,7 +7,7 @@ SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC
 PREFIX ?= /usr/local
 
 .PHONY: demo test build install packages plugin lint imports symbols pipelines unit bench results-windows results-speed \
-  results-precision results-cache results-rss results-nano results-lion soak fuzz clean
+  results-precision results-cache results-rss results-nano results-lion results-motionlora soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -84,6 +84,11 @@ results-nano: build
 # interrupted; LION="--jobs 2 --grid-seeds 16" and the like are handed on.
 results-lion: build
 	tools/results/lion.sh $(RELEASE)/videolora --judge "$(JUDGE)" --work "$(if $(WORK),$(WORK),out/lion)" $(LION)
+
+# MotionLoRA on the tiny UNet of tools/bench-unet: sources, trainings, generated clips, a table, a verdict. Goes on where it was
+# interrupted; MOTION="--seeds 16" and the like are handed on.
+results-motionlora: build
+	tools/results/motionlora.sh $(RELEASE)/videolora --judge "$(JUDGE)" --work "$(if $(WORK),$(WORK),out/motionlora)" $(MOTION)
 
 # 200 lives of the element and pipelines under the leaks tracer.
 soak: build

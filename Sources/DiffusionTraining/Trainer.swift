@@ -10,8 +10,13 @@ package struct BatchItem: Sendable {
   /// `[1, L, textDim]`
   package let context: Tensor
   package let label: JSONObject
+  /// A latent frame, drawn, for losses that compare the others with one.
+  package let anchor: Int
 
-  package init(noisy: NoisyLatents, context: Tensor, label: JSONObject = JSONObject()) {
+  package init(
+    noisy: NoisyLatents, context: Tensor, label: JSONObject = JSONObject(), anchor: Int = 0
+  ) {
+    self.anchor = anchor
     self.noisy = noisy
     self.context = context
     self.label = label
@@ -31,6 +36,8 @@ package struct Trainer {
   private let random: StepRandom
   private let cache: ClipCache
   private let cancellation: Cancellation
+  /// Factors of the values' gradients, nil where all of a tensor is trained; empty where everything is.
+  private let masks: [Tensor?]
   /// Clips that are trained on and those kept back.
   private let training: [Int]
   package let heldOut: [Int]
@@ -60,10 +67,28 @@ package struct Trainer {
 
     var generator = random.generator(.factors)
     let targets = try AdapterTargets.find(recipe.targets, in: source)
-    let factors = targets.map {
+    var factors = targets.map {
       AdapterFactors(
         module: $0.module, shape: $0.shape, rank: min(recipe.rank, $0.shape.min() ?? 1), random: &generator)
     }
+    let found = try method.masks(for: factors, of: model) { [cache, training] in
+      try training.prefix(4).map { index in
+        let (latents, sample) = try cache.clip(index, draw: 0)
+        return (latents, try cache.embedding(sample.caption))
+      }
+    }
+    var masks: [Tensor?] = []
+    if let found {
+      factors = factors.compactMap { pair in
+        guard let mask = found[pair.module] else { return nil }
+        masks += [mask.down, mask.up]
+        var pair = pair
+        if let down = mask.down { pair.down = pair.down * down }
+        if let up = mask.up { pair.up = pair.up * up }
+        return pair
+      }
+    }
+    self.masks = masks
     state = TrainableState(
       factors: factors, extra: try method.parameters(for: model, &generator), recipe: recipe)
     // Errors of targets and clips before the first step.
@@ -71,9 +96,7 @@ package struct Trainer {
     _ = try model.backbone(from: trainable)
     try trainable.checkTaken()
     let first = try cache.clip(training[0], draw: 0).latents
-    let config = try model.backboneConfig
-    let tokens = first.shape[2...].reduce(1, *) / config.patchSize.reduce(1, *)
-    runsSideBySide = tokens * config.dim <= 1 << 19
+    runsSideBySide = model.activationFloats(latents: first.shape) <= 5 << 20
   }
 
   /// Goes on from a state that was saved.
@@ -122,14 +145,14 @@ package struct Trainer {
     loss: Float, gradients: [Tensor]
   ) {
     let trainable = TrainableSource(source, factors: state.factors, scale: Float(recipe.scale))
-    let transformer = try model.backbone(from: trainable)
+    let backbone = try model.backbone(from: trainable)
     let extra = state.extra.map { $0.value.trainable() }
     let leaves = trainable.leaves + extra
     var (loss, sums): (Float, [Tensor]) = (0, [])
     // Added in the order of the samples, whichever thread was first.
     try forSamples(batch) { index in
       let item = try item(index)
-      let error = try self.error(transformer, item, extra: extra) * (1 / Float(batch))
+      let error = try self.error(backbone, item, extra: extra) * (1 / Float(batch))
       return (error.array()[0], error.gradients(of: leaves))
     } take: { (part: (Float, [Tensor])) in
       loss += part.0
@@ -143,13 +166,14 @@ package struct Trainer {
       loss += penalty.array()[0]
       for (index, part) in penalty.gradients(of: leaves).enumerated() { sums[index].add(part) }
     }
+    for (index, mask) in masks.enumerated() { if let mask { sums[index] = sums[index] * mask } }
     return (loss, sums)
   }
 
   /// The mean loss of the clips that were kept back, always at the same noise; nil when there are none.
   package func heldOutLoss() throws -> Float? {
     guard !heldOut.isEmpty else { return nil }
-    let transformer = try backbone()
+    let backbone = try backbone()
     let extra = state.result.extra.map(\.value)
     var sum: Float = 0
     try forSamples(heldOut.count) { index in
@@ -159,7 +183,7 @@ package struct Trainer {
       let item = BatchItem(
         noisy: objective(latents, noise: random.randn(latents.shape), time: time),
         context: try cache.embedding(sample.caption), label: sample.label)
-      return try error(transformer, item, extra: extra).array()[0]
+      return try error(backbone, item, extra: extra).array()[0]
     } take: {
       sum += $0
     }
@@ -167,21 +191,21 @@ package struct Trainer {
   }
 
   /// The adapted backbone as it would be written now, without a tape.
-  package func backbone() throws -> WanTransformer {
+  package func backbone() throws -> any VideoBackbone {
     try model.backbone(
       from: TrainableSource(
         source, factors: state.result.factors, scale: Float(recipe.scale), isRecorded: false))
   }
 
-  private func error(_ transformer: WanTransformer, _ item: BatchItem, extra: [Tensor]) throws -> Tensor {
+  private func error(_ backbone: any VideoBackbone, _ item: BatchItem, extra: [Tensor]) throws -> Tensor {
     var run = RunContext(cancellation: cancellation)
     run.recomputesActivations = recipe.checkpointing
-    return try model.prediction(
-      transformer, item.noisy.input, timesteps: [item.noisy.timestep], context: item.context,
+    let prediction = try model.prediction(
+      backbone, item.noisy.input, timesteps: [item.noisy.timestep], context: item.context,
       method.context(
-        run, label: item.label, frames: item.noisy.input.shape[2] / model.backboneConfig.patchSize[0],
-        extra: extra)
-    ).meanSquaredError(item.noisy.target)
+        run, label: item.label, frames: item.noisy.input.shape[2] / model.patchSize[0],
+        extra: extra))
+    return method.loss(prediction, item)
   }
 
   // MARK: - samples
@@ -197,9 +221,10 @@ package struct Trainer {
     let dropsTrigger = random.uniform() < recipe.triggerDropout
     let dropsCaption = random.uniform() < recipe.captionDropout
     let caption = dropsCaption ? "" : dropsTrigger ? withoutTrigger(sample) : sample.caption
+    let noise = random.randn(latents.shape)
     return BatchItem(
-      noisy: objective(latents, noise: random.randn(latents.shape), time: time),
-      context: try cache.embedding(caption), label: sample.label)
+      noisy: objective(latents, noise: noise, time: time), context: try cache.embedding(caption),
+      label: sample.label, anchor: random.below(latents.shape[2]))
   }
 
   /// The caption without the word that the label gives for the recipe's role.

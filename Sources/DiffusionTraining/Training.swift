@@ -1,4 +1,4 @@
-import DiffusionLayers
+public import DiffusionLayers
 public import DiffusionPipelines
 public import TensorCore
 
@@ -30,6 +30,8 @@ public struct TrainingOptions: Sendable {
   public var resumes = false
   /// A log of JSON lines.
   public var log: String?
+  /// The naming scheme of the adapter.
+  public var naming = LoRADialect.diffusers
   /// Precomputed embeddings (`prompt_embeds`, `negative_prompt_embeds`) for all clips, in place of their captions.
   public var promptEmbeds: String?
   /// Called with the model as it is every `sampleEvery` steps; 0 never.
@@ -122,7 +124,7 @@ public enum Training {
     try TrainedAdapter(
       factors: result.factors, scale: recipe.scale, header: header, control: control,
       metadata: metadata(recipe, model)
-    ).write(to: output)
+    ).write(to: output, as: options.naming)
     try addOrthogonality(recipe, to: output)
     TrainingCheckpoint.remove(checkpoint)
     return TrainingSummary(

@@ -3,6 +3,8 @@ import DiffusionLayers
 /// A key of a recipe: how it is read, written, and what its values may be.
 struct RecipeField: Sendable {
   let key: String
+  /// The only method that it is for; nil for all.
+  var method: String?
   let rule: String
   let get: @Sendable (TrainingRecipe) -> JSONValue
   /// False for a value that cannot be.
@@ -112,10 +114,17 @@ extension TrainingRecipe {
     .integer("frames", \.frames, 0...4096), .flag("checkpointing", \.checkpointing),
     .number("hold_out", \.holdOut, 0...0.9), .integer("save_every", \.saveEvery, 1...1_000_000),
     RecipeField(
-      key: "control", rule: ControlRecipe.rule, get: { .object($0.control.json) },
+      key: "control", method: "lion", rule: ControlRecipe.rule, get: { .object($0.control.json) },
       set: { recipe, value in
         guard let changed = value.object.flatMap(recipe.control.changed) else { return false }
         recipe.control = changed
+        return true
+      }),
+    RecipeField(
+      key: "motion", method: "motion-lora", rule: MotionRecipe.rule, get: { .object($0.motion.json) },
+      set: { recipe, value in
+        guard let changed = value.object.flatMap(recipe.motion.changed) else { return false }
+        recipe.motion = changed
         return true
       }), .text("licence", \.licence),
   ]

@@ -21,11 +21,11 @@ public struct TrainingRecipe: Sendable, Equatable {
     case tail
   }
 
-  /// `lora`, or `lion` for a strength token beside the pairs.
+  /// `lora`, `lion` for a strength token beside the pairs, or `motion-lora` for the attention between frames.
   public var method = "lora"
   /// What the adapter is for: content, style, motion, camera, effect or domain.
   public var role = "style"
-  /// Layers by the ends of their names, or by whole names with `*`.
+  /// Layers by the ends of their names, by whole names with `*`, or `temporal`: the attention between frames.
   public var targets = ["to_q", "to_k", "to_v", "to_out.0"]
   public var rank = 16
   /// The pairs act with alpha / rank; 0 takes the rank.
@@ -61,13 +61,17 @@ public struct TrainingRecipe: Sendable, Equatable {
   public var saveEvery = 200
   /// The strength token of `lion`.
   public var control = ControlRecipe()
+  /// Of `motion-lora`.
+  public var motion = MotionRecipe()
   /// Licence of the adapter, for its header.
   public var licence = ""
 
   public init() {}
 
   /// The recipes that are known by name.
-  public static let named: [String: TrainingRecipe] = ["lora": TrainingRecipe(), "lion": lion]
+  public static let named: [String: TrainingRecipe] = [
+    "lora": TrainingRecipe(), "lion": lion, "motion-lora": motionLoRA,
+  ]
 
   /// LiON-LoRA (2507.05678): the motion of labelled clips, its strength in a token. Captions never name the motion: text
   /// must not carry what the token is there for.
@@ -79,13 +83,23 @@ public struct TrainingRecipe: Sendable, Equatable {
     return recipe
   }()
 
+  /// MotionLoRA (2307.04725): 20 to 50 clips of one camera move. Rate and batch are ours, the paper names none.
+  private static let motionLoRA: TrainingRecipe = {
+    var recipe = TrainingRecipe()
+    (recipe.method, recipe.role, recipe.targets) = ("motion-lora", "camera", ["temporal"])
+    (recipe.steps, recipe.batch) = (2000, 2)
+    return recipe
+  }()
+
   /// alpha / rank.
   public var scale: Double { (alpha > 0 ? alpha : Double(rank)) / Double(rank) }
 
-  /// As one object, every key present.
+  /// As one object: every key, but those of other methods.
   public var json: JSONObject {
     var object = JSONObject()
-    for field in Self.fields { object[field.key] = field.get(self) }
+    for field in Self.fields where field.method == nil || field.method == method {
+      object[field.key] = field.get(self)
+    }
     return object
   }
 

@@ -9,8 +9,10 @@ import Testing
 @Suite struct RecipeTests {
   @Test func recipesAreData() throws {
     let recipe = TrainingRecipe()
-    #expect(recipe.json.keys.count <= 25)
-    #expect(try TrainingRecipe().changed(by: recipe.json) == recipe)
+    for named in TrainingRecipe.named.values {
+      #expect(named.json.keys.count <= 25)
+      #expect(try TrainingRecipe().changed(by: named.json) == named)
+    }
     let changed = try recipe.changed(by: ["rank": 4, "targets": ["to_q"], "decay": "tail", "lr": 0.5])
     #expect(
       changed.rank == 4 && changed.targets == ["to_q"] && changed.decay == .tail
@@ -18,7 +20,8 @@ import Testing
     for (key, value) in [
       ("rank", JSONValue.integer(0)), ("decay", "sideways"), ("lr", "fast"), ("targets", []), ("nothing", 1),
       ("adam", [0.9, 0.99]), ("adam", [0.9, 1.0, 1e-8]), ("control", ["rat": 1]),
-      ("control", ["range": [1, 0]]), ("control", ["share": 1]), ("method", "lionn"), ("seed", -1),
+      ("control", ["range": [1, 0]]), ("control", ["share": 1]), ("motion", ["debias": -1]),
+      ("motion", ["heads": "some"]), ("method", "lionn"), ("seed", -1),
     ] {
       let error = #expect(throws: TrainingError.self) { try recipe.changed(by: [key: value]) }
       #expect("\(try #require(error))".contains("'\(key)'"))
@@ -81,6 +84,23 @@ import Testing
     #expect(try modules(["blocks.*.attn1.*"]) == ["blocks.0.attn1.to_q", "blocks.1.attn1.to_q"])
     #expect(try modules(["head", "*0*"]) == ["blocks.0.attn1.to_q", "blocks.0.attn2.to_q", "head"])
     #expect(throws: LoRAError.self) { try modules(["q"]) }
+    #expect(throws: LoRAError.self) { try modules(["temporal"]) }
+  }
+
+  @Test func attentionBetweenFrames() throws {
+    func modules(_ names: [String]) throws -> [String] {
+      let shapes = names.map { ($0 + ".weight", Tensor.zeros([2, 2])) }
+      let source = ResidentSource(name: "m", tensors: Dictionary(uniqueKeysWithValues: shapes))
+      return try AdapterTargets.find(["temporal"], in: source).map(\.module)
+    }
+    let projections = ["to_k", "to_out.0", "to_q", "to_v"]
+    let transformer = projections.flatMap { ["blocks.0.attn1.\($0)", "blocks.0.attn2.\($0)"] }
+    #expect(try modules(transformer) == projections.map { "blocks.0.attn1.\($0)" })
+    let motion = projections.map { "mid_block.motion_modules.0.transformer_blocks.0.attn2.\($0)" }
+    let others = [
+      "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "mid_block.motion_modules.0.proj_in",
+    ]
+    #expect(try modules(motion + others + transformer) == motion)
   }
 
   @Test func freshPairsChangeNothing() {

@@ -1,14 +1,17 @@
 """Trains a tiny AnimateDiff-style UNet on the judge kit's procedural clips: the bench on which MotionLoRA is measured.
 
-  python3 pretrain.py --judge DIR --work DIR --out models/bench-unet --image-minutes 25 --minutes 60
+  python3 pretrain.py --judge DIR --work DIR --out model --image-minutes 8 --minutes 40
 
-diffusers' own classes at tiny size, in pixel space (no autoencoder, 3 channels in and out, 8 frames of 24x24):
-UNet2DConditionModel with blocks of 24, 48 and 64 channels, cross-attention at 12x12 and 6x6, then a MotionAdapter with a module in
-the middle (v2's layout).  Text is the kit's: a row of a table per word.  v prediction, the linear beta schedule of AnimateDiff.
+diffusers' own classes at tiny size, without an autoencoder: 8 frames of 24x24 pixels as 6x6 latents of 4x4 patches
+("pixel_patch" of model_index.json, torch's pixel_unshuffle). UNet2DConditionModel with levels of 48 and 64 channels and
+cross-attention at 3x3, then a MotionAdapter with a module in the middle (v2's layout). Text is the kit's: a row of a table
+per word. v prediction, the linear beta schedule of AnimateDiff.
 
-First --image-minutes on single frames without motion modules, then whole clips with all parameters, --minutes in total.  Clips are
-the kit's base mixture (first six object motions, first five cameras), never its held-out seeds.  Minutes are of this process'
-processor time, so that neither pauses nor other jobs shorten the training.  Interrupt at will: the same command goes on.
+First --image-minutes on single frames without motion modules, then whole clips with all parameters, --minutes in total. Clips are
+the kit's base mixture (first six object motions, first five cameras), never its held-out seeds. Minutes are of this process'
+processor time, so that neither pauses nor other jobs shorten the training. Interrupt at will: the same command goes on.
+Memory that goes back to the system with every tensor costs a third of the time: MALLOC_MMAP_THRESHOLD_=4294967295
+MALLOC_TRIM_THRESHOLD_=34359738368 keep it.
 """
 import argparse
 import json
@@ -18,20 +21,25 @@ import time
 import torch
 from safetensors.torch import save_file
 
-UNET = dict(sample_size=24, in_channels=3, out_channels=3, block_out_channels=(24, 48, 64), layers_per_block=1, norm_num_groups=8,
-            cross_attention_dim=64, attention_head_dim=4,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"))
-MOTION = dict(block_out_channels=(24, 48, 64), motion_layers_per_block=1, motion_norm_num_groups=8, motion_num_attention_heads=4,
+PATCH = 4
+UNET = dict(sample_size=6, in_channels=48, out_channels=48, block_out_channels=(48, 64), layers_per_block=1, norm_num_groups=8,
+            cross_attention_dim=64, attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
+MOTION = dict(block_out_channels=(48, 64), motion_layers_per_block=1, motion_norm_num_groups=8, motion_num_attention_heads=4,
               motion_max_seq_length=32, use_motion_mid_block=True)
 SCHEDULER = dict(_class_name="DDIMScheduler", num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="linear",
                  clip_sample=False, set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction",
                  timestep_spacing="trailing")
 
 
-def batch(W, n, seed):
+def patches(clips):
+    """[n, 3, f, h, w] as [n, 48, f, h / 4, w / 4]"""
+    return torch.nn.functional.pixel_unshuffle(clips.transpose(1, 2), PATCH).transpose(1, 2)
+
+
+def batch(W, n, seed, frames=8):
     """Clips and word ids of the kit's base mixture, with its caption dropout."""
-    clips, label = W.clips(n, seed, motions=W.BASE_MOTIONS, cameras=W.BASE_CAMERAS, still_frac=0.1, static_frac=0.35)
+    clips, label = W.clips(n, seed, F=frames, motions=W.BASE_MOTIONS, cameras=W.BASE_CAMERAS, still_frac=0.1, static_frac=0.35)
     ids = W.label_tokens(label)
     g = torch.Generator().manual_seed(seed + 7)
     keep, whole = torch.rand(n, 4, generator=g), torch.rand(n, 1, generator=g)
@@ -72,7 +80,8 @@ def export(out, state, table, words, note):
     dump("model_index.json", {
         "_class_name": "AnimateDiffPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
         "motion_adapter": ["diffusers", "MotionAdapter"], "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["tags", "TagTable"], "tokenizer": [None, None], "vae": [None, None], "_note": note})
+        "text_encoder": ["tags", "TagTable"], "tokenizer": [None, None], "vae": [None, None], "pixel_patch": PATCH,
+        "videolora": {"clip_length": 8, "width": 24, "height": 24, "steps": 20, "guidance_scale": 3, "overlap": 4}, "_note": note})
 
 
 def main():
@@ -80,11 +89,12 @@ def main():
     p.add_argument("--judge", required=True, help="folder of the kit: world.py")
     p.add_argument("--work", required=True, help="checkpoints and the log")
     p.add_argument("--out", required=True, help="the model's folder")
-    p.add_argument("--image-minutes", type=float, default=25)
-    p.add_argument("--minutes", type=float, default=60, help="both parts together")
-    p.add_argument("--frames-batch", type=int, default=64)
-    p.add_argument("--batch", type=int, default=12)
+    p.add_argument("--image-minutes", type=float, default=8)
+    p.add_argument("--minutes", type=float, default=40, help="both parts together")
+    p.add_argument("--frames-batch", type=int, default=72)
+    p.add_argument("--batch", type=int, default=8)
     p.add_argument("--lr", type=float, default=2e-3)
+    p.add_argument("--shift", type=float, default=2, help="of the noise levels towards high ones")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=1)
@@ -98,11 +108,14 @@ def main():
     image = UNet2DConditionModel(**UNET)
     model = UNetMotionModel.from_unet2d(image, MotionAdapter(**MOTION)).to(a.device)
     image = image.to(a.device)
+    for name, q in model.named_parameters():                        # motion modules begin as if they were not there
+        if "motion_modules" in name and ".proj_out." in name:
+            torch.nn.init.zeros_(q)
     table = torch.nn.Embedding(len(W.VOCAB), 64, padding_idx=0).to(a.device)
     beta = torch.linspace(SCHEDULER["beta_start"], SCHEDULER["beta_end"], 1000)
     alpha = torch.cumprod(1 - beta, 0).to(a.device)
     state, log = f"{a.work}/state.pt", open(f"{a.work}/log.jsonl", "a")
-    step, spent, part = 0, 0.0, "image"
+    step, spent, begun, part = 0, 0.0, 0, "image"
     clock = time.process_time if a.device == "cpu" else time.time
 
     def setup(part):
@@ -110,7 +123,7 @@ def main():
         named = [(f"m.{k}", q) for k, q in net.named_parameters()] + [("t.weight", table.weight)]
         fresh = [q for k, q in named if "motion_modules" in k]
         known = [q for k, q in named if "motion_modules" not in k]
-        factor = 1.0 if part == "image" else 0.4                    # what the pictures taught is changed gently
+        factor = 1.0 if part == "image" else 0.6                    # what the pictures taught is changed gently
         groups = [dict(params=known, lr=a.lr * factor, factor=factor)]
         if fresh:
             groups.append(dict(params=fresh, lr=a.lr, factor=1.0))
@@ -125,29 +138,32 @@ def main():
             for k, q in named:
                 q.copy_(saved["values"][k])
         adam.load_state_dict(saved["adam"])
-        step, spent = saved["step"], saved["spent"]
+        step, spent, begun = saved["step"], saved["spent"], saved["begun"]
         ema = saved["ema"]
         print(f"goes on at step {step}, {part}", flush=True)
     else:
         ema = {k: q.detach().clone() for k, q in named}
 
     def save():
-        torch.save(dict(values={k: q.detach() for k, q in named}, adam=adam.state_dict(), ema=ema, step=step, spent=spent, part=part),
+        torch.save(dict(values={k: q.detach() for k, q in named}, adam=adam.state_dict(), ema=ema, step=step, spent=spent, part=part,
+                        begun=begun),
                    state + ".tmp")
         os.replace(state + ".tmp", state)
         if part == "clips":
             export(a.out, {k[2:]: v for k, v in ema.items() if k.startswith("m.")}, ema["t.weight"], W.WORD2ID,
                    f"test bench, pixel space, no autoencoder; {step} steps, {spent / 60:.0f} minutes of one core")
 
-    losses, tick, last, begun = [], clock(), time.time(), step
+    own = dict(named)
+    losses, tick, last = [], clock(), time.time()
     while spent < a.minutes * 60:
         if part == "image" and spent >= a.image_minutes * 60:
             with torch.no_grad():                                   # the average goes on, with motion modules beside it
-                own = dict(model.named_parameters())
+                whole = dict(model.named_parameters())
                 for k, v in ema.items():
-                    (table.weight if k == "t.weight" else own[k[2:]]).copy_(v)
+                    (table.weight if k == "t.weight" else whole[k[2:]]).copy_(v)
             part = "clips"
             net, named, adam = setup(part)
+            own = dict(named)
             ema, begun = {k: q.detach().clone() for k, q in named}, step
             save()
         left = 1 - (spent / (a.image_minutes * 60) if part == "image" else
@@ -157,18 +173,17 @@ def main():
             group["lr"] = a.lr * group["factor"] * rate
         g = torch.Generator().manual_seed(7_000_003 * a.seed + step)
         n = a.frames_batch if part == "image" else a.batch
-        clips, ids = batch(W, n // 4 if part == "image" else n, 11_000_027 * a.seed + step * 131)
-        if part == "image":                                         # four frames of each clip
-            at = torch.stack([torch.randperm(clips.shape[2], generator=g)[:4] for _ in range(clips.shape[0])])
-            clips = torch.stack([c[:, k] for c, ks in zip(clips, at) for k in ks])
-            ids = ids.repeat_interleave(4, 0)
-        clips, ids = clips.to(a.device), ids.to(a.device)
+        clips, ids = batch(W, n // 3 if part == "image" else n, 11_000_027 * a.seed + step * 131, 3 if part == "image" else 8)
+        clips = patches(clips).to(a.device)
+        if part == "image":
+            clips = clips.transpose(1, 2).flatten(0, 1)
+        words = table(ids.to(a.device)).repeat_interleave(clips.shape[0] * (clips.shape[2] if clips.ndim == 5 else 1) // len(ids), 0)
         u = (torch.arange(n) + torch.rand(n, generator=g)) / n
+        u = a.shift * u / (1 + (a.shift - 1) * u)                    # what moves, and where, is decided at high noise
         t = (u * 1000).long().clamp(0, 999).to(a.device)
         noise = torch.randn(clips.shape, generator=g).to(a.device)
         shape = (n,) + (1,) * (clips.ndim - 1)
         signal, share = alpha[t].sqrt().view(shape), (1 - alpha[t]).sqrt().view(shape)
-        words = table(ids)
         out = net(signal * clips + share * noise, t, words, return_dict=False)[0]
         loss = (out - (signal * noise - share * clips)).square().mean()
         adam.zero_grad(set_to_none=True)
@@ -177,7 +192,7 @@ def main():
         adam.step()
         decay = min(0.998, (1 + step - begun) / (20 + step - begun))
         with torch.no_grad():
-            torch._foreach_lerp_(list(ema.values()), [dict(named)[k] for k in ema], 1 - decay)
+            torch._foreach_lerp_(list(ema.values()), [own[k] for k in ema], 1 - decay)
         step, spent, tick = step + 1, spent + clock() - tick, clock()
         losses.append(loss.item())
         if step % 50 == 0:

@@ -30,7 +30,9 @@ public enum AdapterTargets {
   /// The linear layers of `source` that `patterns` name, in the order of their names.
   ///
   /// A pattern without `*` names every layer that ends with it, as peft's `target_modules` do (`to_q` means
-  /// `blocks.0.attn1.to_q` and its like); one with `*`, which stands for any text, has to match the whole name.
+  /// `blocks.0.attn1.to_q` and its like); one with `*`, which stands for any text, has to match the whole name. `temporal`
+  /// names the projections of the attention between frames: of motion modules, or where there are none of the
+  /// self-attentions `attn1`.
   /// - Returns: names with the shapes of their weights `[out, in]`.
   /// - Throws: `LoRAError.target` naming the pattern that matches nothing.
   public static func find(_ patterns: [String], in source: any WeightSource) throws(LoRAError)
@@ -43,7 +45,11 @@ public enum AdapterTargets {
       return (String(name.dropLast(".weight".count)), shape)
     }.sorted { $0.module.utf8.lexicographicallyPrecedes($1.module.utf8) }
     var chosen: Set<String> = []
-    for pattern in patterns {
+    let hasMotionModules = layers.contains { $0.module.contains(".motion_modules.") }
+    let temporal = ["to_q", "to_k", "to_v", "to_out.0"].map {
+      hasMotionModules ? "*.motion_modules.*.attn*.\($0)" : "attn1.\($0)"
+    }
+    for pattern in patterns.flatMap({ $0 == "temporal" ? temporal : [$0] }) {
       let found = layers.filter { matches(pattern, $0.module) }
       if found.isEmpty {
         let kinds = Set(layers.compactMap { $0.module.split(separator: ".").last.map(String.init) })

@@ -25,8 +25,9 @@ public struct TrainedAdapter: Sendable {
     self.metadata = metadata
   }
 
-  /// Writes the file whole or not at all.
-  public func write(to path: String) throws(LoRAError) {
+  /// Writes the file whole or not at all, under the names of a scheme.
+  /// - Throws: `LoRAError.conversion` for a scheme without names for some layer.
+  public func write(to path: String, as dialect: LoRADialect = .diffusers) throws(LoRAError) {
     var contents = AdapterContents()
     var header = header
     header.weightNorms = weightNorms
@@ -42,7 +43,7 @@ public struct TrainedAdapter: Sendable {
       layer.factor = scale
       contents.layers.append(layer)
     }
-    _ = try LoRAWriter.write(contents, as: .diffusers, path: path, for: path)
+    _ = try LoRAWriter.write(contents, as: dialect, path: path, for: path)
   }
 
   /// ln ‖dW‖ of every layer that changes something.

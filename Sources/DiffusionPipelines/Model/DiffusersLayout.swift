@@ -74,7 +74,10 @@ struct DiffusersLayout {
   func codec() throws -> ModelParts.CodecParts {
     let (json, file) = ("vae/config.json", directory.location(of: "vae/config.json"))
     switch componentClass("vae") {
-    case nil: return .pixels
+    case nil:
+      let reader = try ConfigReader(
+        .object(index), file: directory.location(of: "model_index.json"))
+      return .pixels(patch: try reader.integer("pixel_patch", in: 1...64, default: 1))
     case "AutoencoderTiny":
       let parts = try ["encoder", "decoder"].map { part in
         ComponentFiles(

@@ -4,8 +4,8 @@ import TensorCore
 
 /// How pictures become latents and back: the autoencoder of a model, or none.
 enum LatentCodec: Sendable {
-  /// Pixels in [-1, 1] are the latents (`vae: [null, null]`).
-  case pixels
+  /// Pixels in [-1, 1] are the latents (`vae: [null, null]`), squares of `patch` by `patch` as channels of one.
+  case pixels(patch: Int)
   /// TAEF2's layout, normalised per channel.
   case tiny(AutoencoderTiny)
   /// Wan 2.1's, causal in time, normalised per channel.
@@ -16,7 +16,7 @@ enum LatentCodec: Sendable {
   /// Pixels per latent along each side.
   var ratio: Int {
     switch self {
-    case .pixels: 1
+    case .pixels(let patch): patch
     case .tiny: AutoencoderTiny.spatialRatio
     case .wan(let autoencoder): autoencoder.spatialRatio
     case .kl(let autoencoder): autoencoder.spatialRatio
@@ -32,7 +32,7 @@ enum LatentCodec: Sendable {
   /// Channels of a latent.
   var channels: Int {
     switch self {
-    case .pixels: 3
+    case .pixels(let patch): 3 * patch * patch
     case .tiny: AutoencoderTiny.latentChannels
     case .wan(let autoencoder): autoencoder.latentChannels
     case .kl(let autoencoder): autoencoder.latentChannels
@@ -69,8 +69,10 @@ enum LatentCodec: Sendable {
   ) throws(Cancelled) -> Tensor {
     var latents: [Tensor] = []  // [1, h, w, C] each
     switch self {
-    case .pixels:
-      latents = frames.map { $0.tensor(height: height, width: width, scale: 2 / 255, shift: -1) }
+    case .pixels(let patch):
+      latents = frames.map {
+        PixelPatches.folded($0.tensor(height: height, width: width, scale: 2 / 255, shift: -1), side: patch)
+      }
     case .tiny(let autoencoder):
       for frame in frames {
         let picture = frame.tensor(height: height, width: width, scale: 1 / 255, shift: 0)
@@ -145,7 +147,7 @@ enum LatentCodec: Sendable {
     for index in 0..<latents.shape[2] {
       let latent = Self.picture(latents, index)
       switch self {
-      case .pixels: take(latent, 127.5, 127.5)
+      case .pixels(let patch): take(PixelPatches.unfolded(latent, side: patch), 127.5, 127.5)
       case .tiny(let autoencoder):
         take(try autoencoder.decode(autoencoder.denormalized(latent), run), 255, 0)
       case .wan(let autoencoder):

@@ -167,7 +167,7 @@ struct ModelLoader {
 
   private func codec(_ parts: ModelParts.CodecParts) throws -> LatentCodec {
     switch parts {
-    case .pixels: return .pixels
+    case .pixels(let patch): return .pixels(patch: patch)
     case .tiny(let encoder, let decoder, let config, let file):
       return .tiny(
         try AutoencoderTiny(

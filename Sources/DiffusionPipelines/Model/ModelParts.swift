@@ -43,7 +43,8 @@ struct ModelParts {
 
   /// The autoencoder.
   enum CodecParts {
-    case pixels
+    /// None: squares of `patch` by `patch` pixels are the channels of a latent.
+    case pixels(patch: Int)
     case tiny(encoder: ComponentFiles, decoder: ComponentFiles, config: JSONObject, file: String)
     /// Without a configuration the file has Wan's original naming.
     case wan(ComponentFiles, config: JSONObject?, file: String)

@@ -15,18 +15,25 @@ extension VideoModel {
   /// The backbone's weights, shared.
   package var backboneSource: any WeightSource { backbone }
 
-  /// - Throws: `PipelineError` for a model whose denoiser cannot be trained.
-  package var backboneConfig: WanConfig { get throws(PipelineError) { try trainable.config } }
-
-  private var trainable: WanTransformer {
+  /// Shape of the transformer, for methods that look into its blocks.
+  /// - Throws: `PipelineError` for a model with another denoiser.
+  package var transformerConfig: WanConfig {
     get throws(PipelineError) {
       guard let transformer = denoiser as? WanTransformer else {
         throw .unsupported(
-          what: "training an adapter for '\(info.name)' (family \(info.family))",
+          what: "tokens or masks of heads in '\(info.name)' (family \(info.family))",
           remedy: "use a model with a WanTransformer3DModel")
       }
-      return transformer
+      return transformer.config
     }
+  }
+
+  /// Latent frames, rows and columns of one token.
+  package var patchSize: [Int] { denoiser.patchSize }
+
+  /// Floats that one sample's latents `[1, C, f, h, w]` hold in the denoiser at a time.
+  package func activationFloats(latents shape: [Int]) -> Int {
+    denoiser.activationFloats(batch: 1, frames: shape[2], rows: shape[3], columns: shape[4])
   }
 
   package func trainingNoise() throws -> TrainingNoise { try scheduler.trainingNoise() }
@@ -35,15 +42,15 @@ extension VideoModel {
   package var isPixelSpace: Bool { if case .pixels = codec { true } else { false } }
 
   /// A backbone over other weights, such as those with trainable pairs. Copies no weight.
-  package func backbone(from source: any WeightSource) throws -> WanTransformer {
-    try WanTransformer(Weights(source), try trainable.config)
+  package func backbone(from source: any WeightSource) throws -> any VideoBackbone {
+    try denoiser.rebuilt(from: Weights(source))
   }
 
   /// Tokens of a clip of the model's own length and size: the keys of its self-attention.
-  /// - Throws: `PipelineError` for a model whose denoiser cannot be trained.
+  /// - Throws: `PipelineError` for a model without a transformer.
   package var attentionKeys: Int {
     get throws(PipelineError) {
-      let patch = try trainable.config.patchSize
+      let patch = try transformerConfig.patchSize
       return info.latentFrames(info.clipLength) / patch[0]
         * (padded(info.trainedHeight) / codec.ratio / patch[1])
         * (padded(info.trainedWidth) / codec.ratio / patch[2])
@@ -52,7 +59,7 @@ extension VideoModel {
 
   /// This model with another backbone, for samples during a training.
   /// - Parameter control: the strength token of the pairs in it, which are adapter 0.
-  package func replacing(backbone other: WanTransformer, control: ControlToken? = nil) -> VideoModel {
+  package func replacing(backbone other: any VideoBackbone, control: ControlToken? = nil) -> VideoModel {
     let reports = control.map { token in
       [
         AdapterReport(
@@ -89,6 +96,11 @@ extension VideoModel {
   package func latents(of frames: [Frame], cancellation: Cancellation) throws -> Tensor {
     let (width, height) = (frames.first?.width ?? 0, frames.first?.height ?? 0)
     try checkGeometry(frames: frames.count, width: width, height: height)
+    if let most = denoiser.maxFrames, info.latentFrames(frames.count) > most {
+      throw PipelineError.option(
+        name: "frames", value: "\(frames.count)",
+        reason: "must be at most \(most): the model has no positions for more")
+    }
     return try codec.encode(
       frames, height: padded(height), width: padded(width),
       budget: codecBudget(frames: frames.count, width: width, height: height),
@@ -108,11 +120,11 @@ extension VideoModel {
     try text.encode(SamplerSettings(promptEmbeds: file), guidanceScale: withNegative ? 0 : 1, .plain)
   }
 
-  /// What `transformer` predicts for noisy latents `[B, C, f, h, w]`.
+  /// What `backbone` predicts for noisy latents `[B, C, f, h, w]`.
   package func prediction(
-    _ transformer: WanTransformer, _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext
+    _ backbone: any VideoBackbone, _ latents: Tensor, timesteps: [Float], context: Tensor, _ run: RunContext
   ) throws(Cancelled) -> Tensor {
-    try transformer(
+    try backbone.predict(
       coordinatePlanes ? CoordinatePlanes.appended(to: latents) : latents, timesteps: timesteps,
       context: context, run)
   }

@@ -38,7 +38,7 @@ package struct LionMethod: TrainingMethod {
   /// Middle and way as large as a token's entries after the norm, so that steps turn them slowly enough for the pairs to
   /// learn what they say; and a bias for each block that gives the token's key `share` of the attention.
   package func parameters(for model: VideoModel, _ random: inout TorchRandom) throws -> [ExtraParameter] {
-    let config = try model.backboneConfig
+    let config = try model.transformerConfig
     let odds = Float(settings.share / (1 - settings.share))
     let bias = logf(odds * Float(try model.attentionKeys))
     func parameter(_ name: String, _ value: Tensor) -> ExtraParameter {

@@ -27,12 +27,16 @@ struct Train: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Make the clips from the data: a camera move over photos or still clips, its amplitude drawn from 0…1, or "
-        + "'pace', which plays long clips slower.", valueName: "move"))
+      "Make the clips from the data: a camera move over photos or still clips, its amplitude drawn from 0…1 "
+        + "(motion-lora: AnimateDiff's windows, ±20 %), or 'pace', which plays long clips slower.",
+      valueName: "move"))
   var moves: String?
 
   @Option(help: ArgumentHelp("The adapter to write, .safetensors.", valueName: "file"))
   var output: String?
+
+  @Option(help: "Naming scheme of the adapter; motion-lora is that of AnimateDiff's own files.")
+  var naming = DialectArgument(.diffusers)
 
   @Option(help: "Steps.") var steps: Int?
   @Option(help: "Rank of the pairs.") var rank: Int?
@@ -111,6 +115,7 @@ struct Train: ParsableCommand {
     var settings = TrainingOptions()
     settings.resumes = resume
     settings.log = log
+    settings.naming = naming.dialect
     settings.promptEmbeds = promptEmbeds
     settings.cancellation = cancellation
     settings.progress = { report in
@@ -137,7 +142,8 @@ struct Train: ParsableCommand {
     }
     let augmentation = CameraAugmentation(
       moves: [move], frames: frames, width: info.trainedWidth, height: info.trainedHeight,
-      travel: .amplitudes(0...1, zeroShare: 0.1), sensorNoise: 1)
+      travel: recipe.method == "motion-lora"
+        ? .table(CameraAugmentation.Amounts()) : .amplitudes(0...1, zeroShare: 0.1), sensorNoise: 1)
     return CameraClips(try ClipDataset(data, sizes: .any), augmentation)
   }
 
