@@ -148,7 +148,8 @@ import Testing
     var random = TorchRandom(seed: 4)
     let (prediction, target) = (random.randn([1, 2, 3, 2, 2]), random.randn([1, 2, 3, 2, 2]))
     let item = BatchItem(
-      noisy: NoisyLatents(input: target, target: target, timestep: 0), context: target, anchor: 1)
+      noisy: NoisingTarget(.schedule(alphasCumprod: [0.5], prediction: .sample))(
+        target, noise: target, time: 0), context: target, anchor: 1)
     let (p, t) = (prediction.array().map(Double.init), target.array().map(Double.init))
     var (plain, rest) = (0.0, 0.0)
     for channel in 0..<2 {

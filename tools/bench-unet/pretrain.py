@@ -5,7 +5,8 @@
 diffusers' own classes at tiny size, without an autoencoder: 8 frames of 24x24 pixels as 6x6 latents of 4x4 patches
 ("pixel_patch" of model_index.json, torch's pixel_unshuffle). UNet2DConditionModel with levels of 48 and 64 channels and
 cross-attention at 3x3, then a MotionAdapter with a module in the middle (v2's layout). Text is the kit's: a row of a table
-per word. v prediction, the linear beta schedule of AnimateDiff.
+per word. The clean clip is predicted ("sample"), since 48 channels have no room for the 48 numbers of noise in every patch, over
+AnimateDiff's linear beta schedule; the error is weighted as that of v would be.
 
 First --image-minutes on single frames without motion modules, then whole clips with all parameters, --minutes in total. Clips are
 the kit's base mixture (first six object motions, first five cameras), never its held-out seeds. Minutes are of this process'
@@ -28,7 +29,7 @@ UNET = dict(sample_size=6, in_channels=48, out_channels=48, block_out_channels=(
 MOTION = dict(block_out_channels=(48, 64), motion_layers_per_block=1, motion_norm_num_groups=8, motion_num_attention_heads=4,
               motion_max_seq_length=32, use_motion_mid_block=True)
 SCHEDULER = dict(_class_name="DDIMScheduler", num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="linear",
-                 clip_sample=False, set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction",
+                 clip_sample=False, set_alpha_to_one=True, steps_offset=0, prediction_type="sample",
                  timestep_spacing="trailing")
 
 
@@ -185,7 +186,7 @@ def main():
         shape = (n,) + (1,) * (clips.ndim - 1)
         signal, share = alpha[t].sqrt().view(shape), (1 - alpha[t]).sqrt().view(shape)
         out = net(signal * clips + share * noise, t, words, return_dict=False)[0]
-        loss = (out - (signal * noise - share * clips)).square().mean()
+        loss = ((out - clips) / share.clamp(min=0.5)).square().mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([q for _, q in named], 1.0)
