@@ -49,9 +49,9 @@ import Testing
     let stem =
       "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor."
     #expect(names.contains(stem + "to_q_lora.down.weight") && names.contains(stem + "to_out_lora.up.weight"))
-    // Official, ours, diffusers' two namings, ours, official: the same numbers under the same names.
+    // Official, diffusers' namings of today and of old, and back: the same numbers under the same names.
     var path = output
-    for (index, dialect) in [LoRADialect.diffusers, .attentionProcessors, .peft, .motion].enumerated() {
+    for (index, dialect) in [LoRADialect.diffusers, .peft, .diffusersOld, .motion].enumerated() {
       let next = "\(folder)/\(index).safetensors"
       #expect(try LoRAWriter.convert(try LoRAFile(path: path), to: dialect, path: next) == [])
       path = next
