@@ -16,14 +16,7 @@ probe() {
   seconds=$(echo "$facts" | sed -n 's/^ *Duration: *//p' | head -1 | awk -F: '{print $1 * 3600 + $2 * 60 + $3}')
   audio=$(echo "$facts" | sed -n 's/^ *audio #[0-9]*: *\(audio\/[a-z0-9-]*\).*/\1/p' | head -1)
 }
-# working_size W H [property=value…]: the area the model was trained for, in the picture's shape, both sides multiples of 16.
-working_size() {
-  index=$root/models/nano/model_index.json shape="$1 $2"
-  for word; do case $word in model=builtin:*) ;; model=*) index=${word#model=}/model_index.json ;; esac; done
-  trained=$(sed -n 's/^ *"\(width\|height\)": *\([0-9]*\).*/\2/p' "$index" 2>/dev/null | paste -sd ' ')
-  echo "$shape ${trained:-832 480}" | awk 'function side(x) { x = int(x / 16 + .5) * 16; return x < 16 ? 16 : x }
-    { s = sqrt($3 * $4 / ($1 * $2)); print side($1 * s), side($2 * s) }'
-}
+. "$root/pipelines/size.sh"
 # writer OUT: sets video_format, encoder, muxer and the audio names that its container holds unchanged.
 writer() {
   case $1 in

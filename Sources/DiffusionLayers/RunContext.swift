@@ -51,6 +51,15 @@ public struct RunContext: Sendable {
     try cancellation?.check()
   }
 
+  /// The context of some of the clip's latent frames.
+  package func narrowed(to range: Range<Int>) -> RunContext {
+    var copy = self
+    copy.strengths = strengths.map { values in
+      values.count >= range.upperBound ? Array(values[range]) : values
+    }
+    return copy
+  }
+
   /// The strength of `adapter` for activations without a frame axis: the clip's mean.
   package func meanStrength(of adapter: Int) -> Float {
     guard adapter < strengths.count, !strengths[adapter].isEmpty else { return 1 }

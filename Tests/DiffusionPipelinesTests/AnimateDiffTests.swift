@@ -183,6 +183,20 @@ import Testing
     #expect(long - short < 8 * 4 * 68 * 512 * 512 * 3)
   }
 
+  @Test func stepsAreLeftOut() throws {
+    let model = try VideoModel.load(Fixture.path("animatediff"), options: LoadOptions(precision: .f32))
+    func run(_ threshold: Float, frames: Int) throws -> (frames: [Frame], stages: StageSeconds) {
+      var stages = StageSeconds()
+      let result = try TextToVideo.run(
+        model, settings: SamplerSettings(prompt: "snow", steps: 8, cacheThreshold: threshold),
+        frames: frames, width: 40, height: 32, stages: &stages)
+      return (result, stages)
+    }
+    let (exact, cached) = (try run(0, frames: 4), try run(1, frames: 4))
+    #expect(exact.stages.cachedSteps == 0 && cached.stages.cachedSteps > 0)
+    #expect(cached.frames != exact.frames)
+  }
+
   @Test(arguments: SchedulerKind.allCases.filter { $0 != .flowMatchEuler })
   func everyNoiseSamplerRuns(_ kind: SchedulerKind) throws {
     let model = try VideoModel.load(Fixture.path("animatediff"), options: LoadOptions(precision: .f32))

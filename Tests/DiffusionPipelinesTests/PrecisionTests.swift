@@ -77,6 +77,27 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["nano-int8"])
   }
 
+  /// A UNet and its motion modules, which stand in folders of their own.
+  @Test func quantisedAnimateDiff() throws {
+    let folder = NSTemporaryDirectory() + "videolora-int8-" + UUID().uuidString
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let (source, output) = (Fixture.path("animatediff"), folder + "/int8")
+    let summary = try ModelQuantizer.run(source, output: output)
+    #expect(summary.matrices > 0 && summary.bytesAfter < summary.bytesBefore)
+    let stored = try VideoModel.load(output)
+    let converted = try VideoModel.load(source, options: LoadOptions(precision: .int8))
+    #expect(stored.info.precision == .int8 && stored.info.weightBytes == converted.info.weightBytes)
+    func picture(_ model: VideoModel) throws -> [Frame] {
+      var stages = StageSeconds()
+      return try TextToVideo.run(
+        model, settings: SamplerSettings(prompt: "a red fox", steps: 2), frames: 4, width: 40, height: 32,
+        stages: &stages)
+    }
+    #expect(try picture(stored) == picture(converted))
+    #expect(throws: PipelineError.self) { try ModelQuantizer.run(output, output: folder + "/again") }
+  }
+
   @Test func budgetsFollowThePrecision() throws {
     let needed = UInt64(try load(precision: .f32).info.weightBytes)
     #expect(throws: PipelineError.self) {

@@ -4,10 +4,10 @@
     tools/results/speed.sh VIDEOLORA --peers DIR --models DIR [--work DIR] [--only ROW …] [--sdcpp SD_CLI]
     tools/results/speed.sh … --table            # prints the table of what is there
 
---peers is the folder of bench_diffusers.py and bench_sdcpp.py, --models that of wan-full (make_models.py MODELS
---size full --family wan --single-file). Every run is one process; its result is one line of WORK/runs.jsonl, and a
-run that is there already is not made again, so an interrupted script goes on where it was (--again ROW makes one
-anew). The runs of one workload stand beside each other, the engine's before and after the peer's, and each side's
+--peers is the folder of bench_diffusers.py and bench_sdcpp.py, --models that of wan-full and animatediff-full (make_models.py
+MODELS --size full --family wan animatediff --single-file), --tiny that of animatediff-tiny (make_models.py TINY; without it the
+autoencoder is measured in the whole model). Every run is one process; its result is one line of WORK/runs.jsonl, and a run that
+is there already is not made again, so an interrupted script goes on where it was (--again ROW makes one anew). The runs of one workload stand beside each other, the engine's before and after the peer's, and each side's
 best counts. The page cache is warmed before every run of the engine; bench_diffusers.py times its loading with a
 cold one and says so (load_s), its steps are after a warm-up.
 """
@@ -18,6 +18,8 @@ import re
 import subprocess
 import sys
 import time
+
+import speed_animatediff
 
 W1 = ["--frames", "17", "--width", "256", "--height", "256"]
 ENGINE_PRECISIONS = ("f32", "bf16", "int8")
@@ -64,6 +66,9 @@ def runs(options):
             plan.append((f"W1 sd.cpp {name[4:]}",
                          [sys.executable, f"{options.peers}/bench_sdcpp.py", options.models, options.sdcpp, "--only",
                           name, "--threads", str(options.threads), "--limit", str(options.limit)]))
+    plan += speed_animatediff.runs(
+        options, lambda model: first_animatediff(options, model),
+        lambda model, mode: first_diffusers_animatediff(options, model, mode))
     return plan
 
 
@@ -82,8 +87,9 @@ def warm(folder):
 
 def measure(options, row, command):
     if "engine" in row:
-        for part in ("transformer", "vae"):
-            warm(f"{options.models}/wan-full/{part}")
+        is_wan = row.startswith(("W1", "W3b", "first step engine"))
+        for part in ("transformer", "vae") if is_wan else ("unet", "motion_adapter", "vae", "text_encoder"):
+            warm(f"{options.models}/{'wan' if is_wan else 'animatediff'}-full/{part}")
     start = time.time()
     if callable(command):
         result = command()
@@ -201,6 +207,29 @@ def first_diffusers(options, mode):
     return best_first(command, dict(os.environ), lambda line: line.startswith("FIRST"), options)
 
 
+def first_animatediff(options, model):
+    """The same for AnimateDiff, text to video with guidance."""
+    launch = ["gst-launch-1.0", "-m", "videolorasrc", f"model={model}", "prompt=a red fox", "clip-length=16", "steps=2",
+              "num-clips=1", "!", "video/x-raw,width=256,height=256", "!", "fakesink"]
+    environment = dict(os.environ, GST_PLUGIN_PATH=os.path.dirname(options.videolora))
+    return best_first(launch, environment, lambda line: "step 0 of" in line, options)
+
+
+def first_diffusers_animatediff(options, model, mode):
+    dtype = {"bf16": "bfloat16", "fp32": "float32"}[mode]
+    for part in ("unet", "motion_adapter", "vae", "text_encoder"):
+        warm(f"{model}/{part}")
+    loads = []
+
+    def is_first(line):
+        if line.startswith("LOADED"):
+            loads.append(float(line.split()[1]))
+        return line.startswith("FIRST")
+
+    command = [sys.executable, "-c", speed_animatediff.FIRST, model, dtype, str(options.threads)]
+    return dict(best_first(command, dict(os.environ), is_first, options), load_s=min(loads[1:] or loads, default=None))
+
+
 def best_first(command, environment, is_first, options):
     times = []
     for _ in range(4):
@@ -279,7 +308,10 @@ def table(results):
         share = f"+{100 * (with_ / without - 1):.1f} %" if with_ and without else "-"
         lines.append(f"| W1 step, {precision}, rank-16 LoRA over none | {shown(f'W1 engine {precision} lora')} | "
                      f"{shown(f'W1 engine {precision} c')} | {share} | 4 % |")
+    speed_animatediff.rows(results, add)
     print("\n".join(lines))
+    for line in speed_animatediff.more(results):
+        print(line)
 
     print("\n| run | best s | GFLOP/s | ceiling, same run | share | peak RSS MiB | load s |\n|---|---|---|---|---|---|---|")
     for row, result in results.items():
@@ -306,6 +338,7 @@ def main():
     parser.add_argument("videolora")
     parser.add_argument("--peers", required=True)
     parser.add_argument("--models", required=True)
+    parser.add_argument("--tiny", help="folder of animatediff-tiny")
     parser.add_argument("--work", default="out/speed")
     parser.add_argument("--only", nargs="*", default=[], help="rows that begin so")
     parser.add_argument("--again", nargs="*", default=[], help="rows that begin so are made anew")
@@ -313,10 +346,11 @@ def main():
     parser.add_argument("--benchmarks", help="executable of Benchmarks/")
     parser.add_argument("--limit", type=int, default=900, help="seconds for one run of a peer")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--calls", type=int, default=2, help="timed calls of AnimateDiff's step, on both sides")
     parser.add_argument("--runner", default="", help="command put before every run, such as one that waits for quiet")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    for name in ("peers", "models", "work", "videolora", "sdcpp", "benchmarks"):
+    for name in ("peers", "models", "tiny", "work", "videolora", "sdcpp", "benchmarks"):
         value = getattr(options, name)
         setattr(options, name, os.path.abspath(value) if value else value)
     os.makedirs(options.work, exist_ok=True)

@@ -11,6 +11,19 @@ public struct LoRAMatch: Sendable {
   public let control: ControlToken?
   /// ‖dW‖ by module path as the file states it.
   let statedNorms: [String: Double]
+
+  /// What the updates take in memory.
+  public var bytes: Int {
+    updates.values.reduce(0) { sum, update in
+      let change =
+        switch update.weight {
+        case .lowRank(let pair): pair.down.count + pair.up.count
+        case .full(let change): change.count
+        case nil: 0
+        }
+      return sum + DType.float32.byteSize * (change + (update.bias?.count ?? 0))
+    }
+  }
 }
 
 extension LoRAFile {

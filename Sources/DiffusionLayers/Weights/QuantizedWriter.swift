@@ -13,7 +13,7 @@ package struct QuantizedWriter {
 
   /// - Parameters:
   ///   - selects: whether a matrix of this name and shape is quantised. The other tensors keep their numbers: matrices
-  ///     of bf16 and f16 at two bytes, the rest as f32.
+  ///     and filters of bf16 and f16 at two bytes, the rest as f32.
   ///   - progress: told the tensors done before each; what it throws ends the writing.
   package static func write(
     _ source: any WeightSource, to path: String, selects: (String, [Int]) -> Bool,
@@ -56,7 +56,7 @@ package struct QuantizedWriter {
             weight.converted(to: .int8).withInt8 { bytes, _ in Array(bytes.bindMemory(to: UInt8.self)) } ?? []
           )
         }
-      } else if shape.count == 2, source.format(of: name) != .float32 {
+      } else if [DType.bfloat16, .float16].contains(source.format(of: name)) {
         add(name, source.format(of: name), shape) { weight, file throws(WeightsError) in
           try file.write(weight.withHalves { Array($0.bindMemory(to: UInt8.self)) } ?? [])
         }

@@ -18,9 +18,7 @@ struct KLConvolution: Sendable {
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, halving: Bool = false) throws(WeightsError) {
     stride = halving ? 2 : 1
     padding = halving ? ConvolutionPadding(top: 0, bottom: 1, left: 0, right: 1) : ConvolutionPadding(1)
-    kernel = ConvolutionKernel(
-      weight: try weights.tensor("weight", shape: [outputs, inputs, 3, 3]),
-      bias: try weights.tensor("bias", shape: [outputs]), stride: stride)
+    kernel = try weights.filters([outputs, inputs, 3, 3], bias: true, stride: stride)
   }
 
   func callAsFunction(_ x: Tensor, adding skip: Tensor? = nil, _ run: RunContext) throws(Cancelled) -> Tensor

@@ -24,21 +24,32 @@ public struct FirstBlockCache: Sendable {
   package mutating func run(
     _ x: Tensor, blocks: Int, block: (_ index: Int, _ x: Tensor) throws(Cancelled) -> Tensor
   ) throws(Cancelled) -> Tensor {
-    guard blocks > 0 else { return x }
-    var y = try block(0, x)
-    guard threshold > 0, blocks > 1 else {
-      for index in 1..<max(1, blocks) { y = try block(index, y) }
+    guard blocks > 1 else { return blocks == 1 ? try block(0, x) : x }
+    return try run(x) { x throws(Cancelled) in
+      try block(0, x)
+    } others: { y throws(Cancelled) in
+      var y = y
+      for index in 1..<blocks { y = try block(index, y) }
       return y
     }
-    let (entered, first) = (y, y - x)
-    if let last, last.first.shape == first.shape,
-      first.relativeChange(from: last.first).allSatisfy({ $0 <= threshold })
+  }
+
+  /// Runs `first` on tokens `x` `[B, L, D]`, then `others` on its result or the memory of them.
+  package mutating func run(
+    _ x: Tensor, first: (_ x: Tensor) throws(Cancelled) -> Tensor,
+    others: (_ y: Tensor) throws(Cancelled) -> Tensor
+  ) throws(Cancelled) -> Tensor {
+    let entered = try first(x)
+    guard threshold > 0 else { return try others(entered) }
+    let change = entered - x
+    if let last, last.first.shape == change.shape,
+      change.relativeChange(from: last.first).allSatisfy({ $0 <= threshold })
     {
       reused += 1
       return entered + last.others
     }
-    for index in 1..<blocks { y = try block(index, y) }
-    last = (first, y - entered)
+    let y = try others(entered)
+    last = (change, y - entered)
     return y
   }
 }

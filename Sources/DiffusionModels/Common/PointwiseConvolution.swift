@@ -3,12 +3,12 @@ import TensorCore
 
 /// A convolution of extent 1: a linear map of each pixel's channels.
 struct PointwiseConvolution: Sendable {
-  private let weight: Tensor
+  private let weight: Weight
   private let bias: Tensor
 
   /// Reads `weight` `[out, in]` with `axes` more extents of 1, and `bias` `[out]`.
   init(_ weights: Weights, _ inputs: Int, _ outputs: Int, axes: Int) throws(WeightsError) {
-    weight = try weights.tensor(
+    weight = try weights.weight(
       "weight", shape: [outputs, inputs] + [Int](repeating: 1, count: axes)
     ).reshaped([outputs, inputs])
     bias = try weights.tensor("bias", shape: [outputs])

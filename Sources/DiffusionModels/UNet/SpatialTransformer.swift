@@ -48,74 +48,32 @@ struct UNetAttention: Sendable {
   }
 }
 
-/// Attention within each frame, attention to the text, feed-forward (diffusers' `BasicTransformerBlock`).
-struct SpatialTransformerBlock: Sendable {
-  let norm1: LayerNorm
-  let attn1: UNetAttention
-  let norm2: LayerNorm
-  let attn2: UNetAttention
-  let norm3: LayerNorm
-  let ff: GEGLUFeedForward
-  /// The place of its cross-attention in a prompt.
-  let index: Int
-
-  init(_ weights: Weights, _ dim: Int, heads: Int, context: Int, index: inout Int) throws(WeightsError) {
-    norm1 = try LayerNorm(weights["norm1"], dim, eps: 1e-5)
-    attn1 = try UNetAttention(weights["attn1"], dim, context: dim, heads: heads)
-    norm2 = try LayerNorm(weights["norm2"], dim, eps: 1e-5)
-    attn2 = try UNetAttention(weights["attn2"], dim, context: context, heads: heads)
-    norm3 = try LayerNorm(weights["norm3"], dim, eps: 1e-5)
-    ff = try GEGLUFeedForward(weights["ff"], dim)
-    self.index = index
-    index += 1
-  }
-
-  /// Tokens `x` `[B, F * P, D]`.
-  func callAsFunction(_ x: Tensor, frames: Int, prompt: UNetPrompt, _ run: RunContext) throws(Cancelled)
-    -> Tensor
-  {
-    var x = attn1.withinFrames(norm1(x, run), frames: frames, onto: x, run)
-    try run.checkpoint()
-    x = attn2(norm2(x, run), prompt: prompt.blocks[index], onto: x, run)
-    try run.checkpoint()
-    x = ff(norm3(x, run), onto: x, run)
-    try run.checkpoint()
-    return x
-  }
-}
-
-/// Transformer blocks over the pixels of each frame (diffusers' `Transformer2DModel`).
+/// Transformer blocks over the pixels of each frame, which attend to each other and to the text (diffusers'
+/// `Transformer2DModel`).
 struct SpatialTransformer: Sendable {
-  let norm: GroupNorm
-  let projIn: Linear
-  let blocks: [SpatialTransformerBlock]
-  let projOut: Linear
+  let transformer: UNetTransformer
+  /// The places of its cross-attentions in a prompt.
+  let places: Range<Int>
 
+  /// - Parameter index: the first of its places, then the one behind the last.
   init(_ weights: Weights, _ dim: Int, heads: Int, _ config: UNetMotionConfig, index: inout Int)
     throws(WeightsError)
   {
-    norm = try GroupNorm(weights["norm"], groups: config.normNumGroups, dim, eps: 1e-6)
-    func projection(_ weights: Weights) throws(WeightsError) -> Linear {
-      config.useLinearProjection
-        ? try Linear(weights, dim, dim) : try Linear(patches: weights, [dim, 1, 1], dim)
-    }
-    projIn = try projection(weights["proj_in"])
-    var blocks: [SpatialTransformerBlock] = []
-    for layer in 0..<config.transformerLayersPerBlock {
-      blocks.append(
-        try SpatialTransformerBlock(
-          weights["transformer_blocks"][layer], dim, heads: heads, context: config.crossAttentionDim,
-          index: &index))
-    }
-    self.blocks = blocks
-    projOut = try projection(weights["proj_out"])
+    transformer = try UNetTransformer(
+      weights, dim, context: config.crossAttentionDim, heads: heads,
+      layers: config.transformerLayersPerBlock, isLinear: config.useLinearProjection, config)
+    places = index..<index + transformer.blocks.count
+    index = places.upperBound
   }
 
   /// Pictures `[B * F, H, W, C]`.
   func callAsFunction(_ x: Tensor, prompt: UNetPrompt, _ unet: UNetRun) throws(Cancelled) -> Tensor {
-    let run = unet.tokens(of: x)
-    var tokens = projIn(unet.asTokens(norm(x)), run)  // [B, F * P, C]
-    for block in blocks { tokens = try block(tokens, frames: unet.frames, prompt: prompt, run) }
-    return projOut(tokens, onto: unet.asTokens(x), run).reshaped(x.shape)
+    try transformer(x, normalized: transformer.norm(x), unet) {
+      index, block, tokens, run throws(Cancelled) in
+      let x = block.attn1.withinFrames(block.norm1(tokens, run), frames: unet.frames, onto: tokens, run)
+      try run.checkpoint()
+      return block.attn2(
+        block.norm2(x, run), prompt: prompt.blocks[places.lowerBound + index], onto: x, run)
+    }
   }
 }

@@ -9,9 +9,14 @@ extension UNetMotionModel: PreparingBackbone {
   public var maxFrames: Int? { config.motion.maxSeqLength }
 
   /// The results of the way down, and beside them what a layer of the finest level holds: its residual, its input, and the
-  /// gated feed-forward's inner tokens.
+  /// gated feed-forward's inner tokens. Of entries that go one after another (`UNetPieces`) those of one, and of all what
+  /// goes into the first layer and what comes out of it and of the last.
   public func activationFloats(batch: Int, frames: Int, rows: Int, columns: Int) -> Int {
     let channels = config.blockOutChannels
+    if batch > 1, frames * rows * columns >= UNetPieces.leastTokens {
+      return activationFloats(batch: 1, frames: frames, rows: rows, columns: columns)
+        + 3 * batch * frames * rows * columns * channels[0]
+    }
     var (skips, tokens) = (0, batch * frames * rows * columns)
     for width in channels {
       skips += (config.layersPerBlock + 1) * tokens * width
@@ -29,12 +34,11 @@ extension UNetMotionModel: PreparingBackbone {
     try UNetMotionModel(weights, config)
   }
 
-  /// Has no use for the cache: every step is computed.
   public func predict(
     _ latents: Tensor, timesteps: [Float], prompt: any BackbonePrompt, _ run: RunContext,
     cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
-    try self(latents, timesteps: timesteps, prompt: own(prompt), run)
+    try self(latents, timesteps: timesteps, prompt: own(prompt), run, cache: &cache)
   }
 
   /// Whether a matrix of this name may be rounded to 8 bits: those of the attentions and feed-forwards, which are nearly

@@ -13,7 +13,7 @@ struct UNetLayer: Sendable {
     guard unet.run.recomputesActivations else { return try plain(x, prompt, unet) }
     var again = unet
     again.run.cancellation = nil
-    let places = attention.map { $0.blocks.map(\.index) } ?? []
+    let places = attention.map { Array($0.places) } ?? []
     let keys = places.flatMap { [prompt.blocks[$0].key, prompt.blocks[$0].value] }
     @Sendable func run(_ inputs: [Tensor], _ unet: UNetRun) throws(Cancelled) -> Tensor {
       var unet = unet
@@ -44,11 +44,12 @@ struct UNetDownBlock: Sendable {
   let downsampler: Conv2D?
 
   /// Adds the result of every layer to `skips`.
-  func callAsFunction(_ x: Tensor, skips: inout [Tensor], prompt: UNetPrompt, _ unet: UNetRun)
-    throws(Cancelled) -> Tensor
-  {
+  /// - Parameter done: layers that have been run, which `skips` holds the results of.
+  func callAsFunction(
+    _ x: Tensor, skips: inout [Tensor], done: Int = 0, prompt: UNetPrompt, _ unet: UNetRun
+  ) throws(Cancelled) -> Tensor {
     var x = x
-    for layer in layers {
+    for layer in layers[done...] {
       x = try layer(x, prompt: prompt, unet)
       skips.append(x)
     }
@@ -177,13 +178,22 @@ public struct UNetMotionModel: Sendable {
   /// The cross-attentions in the order of a prompt's parts.
   var crossAttentions: [UNetAttention] {
     let layers = downBlocks.flatMap(\.layers) + [midBlock.first] + upBlocks.flatMap(\.layers)
-    return layers.compactMap(\.attention).flatMap(\.blocks).map(\.attn2)
+    return layers.compactMap(\.attention).flatMap(\.transformer.blocks).map(\.attn2)
   }
 
   /// Predicts the noise in `latents` `[B, C, F, H, W]` at `timesteps` (one per batch entry) given a prompt prepared for as
   /// many entries, at the strengths of `run`. `F` is at most `config.motion.maxSeqLength`.
   public func callAsFunction(
     _ latents: Tensor, timesteps: [Float], prompt: UNetPrompt, _ run: RunContext
+  ) throws(Cancelled) -> Tensor {
+    var cache = FirstBlockCache()
+    return try self(latents, timesteps: timesteps, prompt: prompt, run, cache: &cache)
+  }
+
+  /// The same with a clip's memory of its steps. Its first block is the first layer of the way down; what the memory holds
+  /// of the others is the difference from there to the last norm, which has the same extent.
+  public func callAsFunction(
+    _ latents: Tensor, timesteps: [Float], prompt: UNetPrompt, _ run: RunContext, cache: inout FirstBlockCache
   ) throws(Cancelled) -> Tensor {
     let (batch, frames) = (latents.shape[0], latents.shape[2])
     precondition(
@@ -195,17 +205,39 @@ public struct UNetMotionModel: Sendable {
     let unet = UNetRun(frames: frames, time: time.silu(), run: run)
 
     // [B * F, H, W, C]
-    var x = latents.permuted([0, 2, 3, 4, 1])
+    let input = latents.permuted([0, 2, 3, 4, 1])
       .reshaped([batch * frames, latents.shape[3], latents.shape[4], latents.shape[1]])
-    x = convIn(x, unet.tokens(of: x))
-    var skips = [x]
-    for block in downBlocks { x = try block(x, skips: &skips, prompt: prompt, unet) }
-    x = try midBlock.first(x, prompt: prompt, unet)
-    x = try midBlock.last(x, unet)
-    for block in upBlocks { x = try block(x, skips: &skips, prompt: prompt, unet) }
+    let start = convIn(input, unet.tokens(of: input))
+    let extent = [-1] + start.shape[1...]
+    let pieces = UNetPieces(batch, tokens: start.count / config.blockOutChannels[0], prompt, unet)
+    let hidden = try cache.run(unet.asTokens(start)) { tokens throws(Cancelled) in
+      try pieces.joined([tokens]) { inputs, prompt, unet throws(Cancelled) in
+        unet.asTokens(try downBlocks[0].layers[0](inputs[0].reshaped(extent), prompt: prompt, unet))
+      }
+    } others: { tokens throws(Cancelled) in
+      try pieces.joined([unet.asTokens(start), tokens]) { inputs, prompt, unet throws(Cancelled) in
+        unet.asTokens(
+          try behindFirstLayer(inputs[1].reshaped(extent), start: inputs[0].reshaped(extent), prompt, unet))
+      }
+    }
+    var x = hidden.reshaped(start.shape)
     x = convNormOut(x, over: config.resnetNorm, frames: frames, activation: .silu)
     x = convOut(x, unet.tokens(of: x))
     return x.reshaped([batch, frames] + x.shape[1...]).permuted([0, 4, 1, 2, 3]).contiguous()
+  }
+
+  /// All layers but the first of the way down, whose result is `x`; `start` is what went into that.
+  private func behindFirstLayer(_ x: Tensor, start: Tensor, _ prompt: UNetPrompt, _ unet: UNetRun)
+    throws(Cancelled) -> Tensor
+  {
+    var (x, skips) = (x, [start, x])
+    for (level, block) in downBlocks.enumerated() {
+      x = try block(x, skips: &skips, done: level == 0 ? 1 : 0, prompt: prompt, unet)
+    }
+    x = try midBlock.first(x, prompt: prompt, unet)
+    x = try midBlock.last(x, unet)
+    for block in upBlocks { x = try block(x, skips: &skips, prompt: prompt, unet) }
+    return x
   }
 }
 

@@ -35,6 +35,8 @@ public struct AdapterReport: Sendable, Equatable {
   /// The strengths that an adapter with a strength token was trained for; others are clamped to them. Nil where the
   /// strength multiplies.
   public let trainedRange: ClosedRange<Float>?
+  /// What its updates take in memory.
+  public var bytes = 0
 
   /// The sentence for a strength outside the trained range, nil inside.
   public func warning(strength: Float) -> String? {

@@ -13,14 +13,30 @@ struct ComponentFiles: Sendable {
     self.files = files
   }
 
-  /// Bytes that the tensors take in memory, with matrices in the formats that `format` gives them.
+  /// Bytes that the tensors take in memory, with matrices in the formats that `format` gives them and filters packed.
   func residentBytes(_ format: (_ tensor: String, _ shape: [Int], _ stored: DType) -> DType = { $2 })
     -> UInt64
   {
     source.names.reduce(0) { sum, tensor in
       let (shape, stored) = (source.shape(of: tensor) ?? [], source.format(of: tensor))
+      if shape.count >= 4, shape.count <= 5, shape[2...].reduce(1, *) > 1 {
+        let stride = Self.halves(tensor) ? 2 : 1
+        return sum + UInt64(ConvolutionKernel.bytes(shape, as: stored, stride: stride))
+      }
       return sum + UInt64(Weight.bytes(shape, as: format(tensor, shape, stored)))
     }
+  }
+
+  /// Bytes that the tensors take in the formats of their files, matrices and filters at two bytes where they have two.
+  var tensorBytes: UInt64 {
+    source.names.reduce(0) {
+      $0 + UInt64(Weight.bytes(source.shape(of: $1) ?? [], as: source.format(of: $1)))
+    }
+  }
+
+  /// Whether filters of this name are those of a convolution that halves its pictures, in any project's naming.
+  private static func halves(_ tensor: String) -> Bool {
+    tensor.contains("downsample") || tensor.hasSuffix(".op.weight")
   }
 
   var parameters: Int { source.names.reduce(0) { $0 + (source.shape(of: $1) ?? []).reduce(1, *) } }

@@ -4,8 +4,9 @@ public import TensorCore
 
 /// Writes a model directory whose denoiser holds 8-bit integers, loadable at once by the engine.
 ///
-/// The other components are copied. In `transformer/config.json` an entry `quantization_config` says what the weights
-/// are, so that other programs refuse them instead of reading noise; how they are stored is described in docs/precision.md.
+/// The other components are copied. In the `config.json` of `transformer`, or of `unet` and `motion_adapter`, an entry
+/// `quantization_config` says what the weights are, so that other programs refuse them instead of reading noise; how they
+/// are stored is described in docs/precision.md.
 public enum ModelQuantizer {
   /// What was written.
   public struct Summary: Sendable, Equatable {
@@ -31,30 +32,34 @@ public enum ModelQuantizer {
         what: "quantising '\(model)', which has no model_index.json,",
         remedy: "use a directory in diffusers' layout")
     }
-    let (architecture, files) = try DiffusersLayout(directory, checkFinite: true).backbone()
-    guard case .wan = architecture else {
-      throw PipelineError.unsupported(
-        what: "a quantised copy of '\(model)', which has no Wan transformer,",
-        remedy: "load it with precision=int8, which quantises it in memory")
-    }
-    guard !files.source.isQuantized else {
+    let layout = try DiffusersLayout(directory, checkFinite: true)
+    let (architecture, components) = try denoiser(of: layout)
+    let parts = try components.map { ($0, try layout.files($0)) }
+    guard !parts.contains(where: { $0.1.isQuantized }) else {
       throw PipelineError.option(
         name: "model", value: model, reason: "is quantised already; quantise the model that it was made from")
     }
+    let tensors = parts.reduce(0) { $0 + $1.1.names.count }
     let result = Result { () throws -> Summary in
       let folder = try AtomicFolder(output)
-      try copyOthers(of: directory, into: folder, cancellation)
-      try writeConfig(directory, into: folder)
-      let written = try QuantizedWriter.write(
-        files.source, to: try folder.place("transformer/diffusion_pytorch_model.safetensors"),
-        selects: { WanTransformer.toleratesInt8($0) && Weight.fitsInt8($1) }
-      ) { done, total throws(WeightsError) in
-        if cancellation.isCancelled { throw .unwritable(file: output, reason: "interrupted") }
-        progress(Double(done) / Double(max(1, total)))
+      try copyOthers(of: directory, beside: components, into: folder, cancellation)
+      var (matrices, bytes, before) = (0, 0, 0)
+      for (component, files) in parts {
+        try writeConfig(directory, component, into: folder)
+        let written = try QuantizedWriter.write(
+          files, to: try folder.place("\(component)/diffusion_pytorch_model.safetensors"),
+          selects: { architecture.toleratesInt8($0) && Weight.fitsInt8($1) }
+        ) { done, _ throws(WeightsError) in
+          if cancellation.isCancelled { throw .unwritable(file: output, reason: "interrupted") }
+          progress(Double(before + done) / Double(max(1, tensors)))
+        }
+        matrices += written.matrices
+        bytes += written.bytes
+        before += files.names.count
       }
       let summary = Summary(
-        matrices: written.matrices, tensors: files.source.names.count,
-        bytesBefore: files.files.reduce(0) { $0 + $1.storedBytes }, bytesAfter: UInt64(written.bytes))
+        matrices: matrices, tensors: tensors, bytesBefore: parts.reduce(0) { $0 + $1.1.storedBytes },
+        bytesAfter: UInt64(bytes))
       try folder.commit()
       return summary
     }
@@ -62,12 +67,27 @@ public enum ModelQuantizer {
     return try result.get()
   }
 
-  /// The index and the folders of the components beside the transformer.
+  /// The kind of denoiser and the folders that its weights stand in.
+  private static func denoiser(of layout: DiffusersLayout) throws -> (BackboneArchitecture, [String]) {
+    if layout.isImageModel {
+      // An image model becomes a denoiser with the motion module that a run names.
+      let folder = layout.directory.path
+      let config = try UNetMotionConfig(
+        image: .object(try layout.directory.json("unet/config.json")), file: "\(folder)/unet/config.json")
+      return (.unet(config), ["unet"])
+    }
+    let (architecture, _) = try layout.backbone()
+    let hasModule = layout.componentClass("unet") == "UNet2DConditionModel"
+    return (architecture, [architecture.component] + (hasModule ? ["motion_adapter"] : []))
+  }
+
+  /// The index and the folders of the components beside the denoiser's.
   private static func copyOthers(
-    of directory: ModelDirectory, into folder: borrowing AtomicFolder, _ cancellation: Cancellation
+    of directory: ModelDirectory, beside denoiser: [String], into folder: borrowing AtomicFolder,
+    _ cancellation: Cancellation
   ) throws {
     let index = try directory.json("model_index.json")
-    let components = index.keys.filter { index[$0]?.array != nil && $0 != "transformer" }
+    let components = index.keys.filter { index[$0]?.array != nil && !denoiser.contains($0) }
     let names = ["model_index.json"] + components.flatMap { directory.files(below: $0) }
     for name in names {
       try cancellation.check()
@@ -75,13 +95,15 @@ public enum ModelQuantizer {
     }
   }
 
-  private static func writeConfig(_ directory: ModelDirectory, into folder: borrowing AtomicFolder) throws {
-    var config = try directory.json("transformer/config.json")
+  private static func writeConfig(
+    _ directory: ModelDirectory, _ component: String, into folder: borrowing AtomicFolder
+  ) throws {
+    var config = try directory.json("\(component)/config.json")
     config["quantization_config"] = [
       "quant_method": "videolora-int8", "bits": 8, "weight_scales": "per output channel",
       "activation_scales": "per token, while running",
     ]
     let text = JSONValue.object(config).serialized(pretty: true) + "\n"
-    try AtomicFile.write(Array(text.utf8), to: try folder.place("transformer/config.json"))
+    try AtomicFile.write(Array(text.utf8), to: try folder.place("\(component)/config.json"))
   }
 }

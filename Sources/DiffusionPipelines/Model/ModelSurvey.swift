@@ -77,6 +77,6 @@ extension ComponentFiles {
   private func part(_ name: String, _ className: String) -> ModelSurvey.Component {
     ModelSurvey.Component(
       name: name, className: className, file: files[0].name, parameters: parameters, dtypes: files[0].dtypes,
-      bytes: Int(residentBytes()))
+      bytes: Int(tensorBytes))
   }
 }

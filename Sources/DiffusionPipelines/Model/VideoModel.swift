@@ -68,7 +68,8 @@ public struct VideoModel: Sendable {
           dialect: match.report.dialect.name, rank: match.report.rank,
           effectiveScale: match.report.effectiveScale, matchedKeys: match.report.matchedKeys,
           totalKeys: match.report.totalKeys, unmatched: match.report.unmatched,
-          notice: match.report.notice, trainedRange: match.control?.range))
+          notice: match.report.notice, trainedRange: match.control?.range,
+          bytes: found.values.reduce(0) { $0 + $1.bytes }))
       if let control = match.control { try check(control, file: request.path) }
       matches.append(match)
       if let text = found[.textEncoder] { textMatches.append(text) }
@@ -97,7 +98,7 @@ public struct VideoModel: Sendable {
     }
   }
 
-  /// Bytes that a clip of this size needs: weights and the largest activations of its stages.
+  /// Bytes that a clip of this size needs: weights, adapters and the largest activations of its stages.
   public func predictedBytes(frames: Int, width: Int, height: Int) -> UInt64 {
     let (padWidth, padHeight) = (padded(width), padded(height))
     let (rows, columns) = (padHeight / codec.ratio, padWidth / codec.ratio)
@@ -112,6 +113,7 @@ public struct VideoModel: Sendable {
     let floats = max(denoise, picture) + 6 * latents * codec.channels + promptFloats
     var bytes = UInt64(4 * floats)
     if case .t5(let prompts) = text.encoder { bytes = max(bytes, prompts.peakBytes) }
+    bytes += UInt64(adapters.reduce(0) { $0 + $1.bytes })
     return UInt64(info.weightBytes) + bytes + UInt64(4 * frames * width * height * 3)
   }
 

@@ -1,4 +1,3 @@
-package import DiffusionLayers
 package import TensorCore
 
 /// Windows over the frames of a clip that is longer than its denoiser takes: at every step each window is predicted on
@@ -61,16 +60,5 @@ package struct ContextWindows: Sendable, Equatable {
       }
     }
     return Tensor.concatenated(zip(sums, totals).compactMap { $0?.affine(1 / $1, 0) }, axis: 2)
-  }
-}
-
-extension RunContext {
-  /// The context of some of the clip's latent frames.
-  package func narrowed(to range: Range<Int>) -> RunContext {
-    var copy = self
-    copy.strengths = strengths.map { values in
-      values.count >= range.upperBound ? Array(values[range]) : values
-    }
-    return copy
   }
 }

@@ -18,10 +18,10 @@ final class WinogradFilters: @unchecked Sendable {
   /// As `winograd_filters` makes them, `[panel][tap]`: kept where it is small, made for each block of tiles where it is not.
   private let transformed: Storage?
 
-  private static let panel = 16
+  static let panel = 16
   /// Beyond this many floats the transformed filters, four times as large as the plain ones, cost more than
   /// making them again.
-  private static let keptFloats = 3 << 20
+  static let keptFloats = 3 << 20
 
   /// Whether filters of this extent gain from it: with few channels the transforms outweigh the products.
   static func suits(inputs: Int, outputs: Int, height: Int, width: Int, taps: Int = 1) -> Bool {
