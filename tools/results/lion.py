@@ -45,6 +45,8 @@ PAIRS = [("pan_left", "zoom_out"), ("pan_left", "tilt_up"), ("zoom_out", "roll_c
 GRID = [0, 0.25, 0.5, 0.75, 1]
 # A token that takes no attention and is not trained: pairs that act times the strength and nothing else.
 DEAF = {**json.loads(a.control), "rate": 0, "share": 1e-9}
+# Beside lion and vanilla, for the first move and half of the seeds: lion without its table, and lion without its token.
+BESIDE = ["raw", "tokenless"]
 TENTHS = [k / 10 for k in range(11)]
 
 
@@ -162,7 +164,7 @@ def calibration(name):
     out = calibrated(name)
     motion = "object" if name == OBJECT else name
     return out, [a.videolora, "lora", "calibrate", adapter("lion", name), "--model", base, "--motion", motion, "--prompts", prompts("own"),
-                 "--guidance", "3", "--steps", "20", "--threads", str(a.threads), "--output", out]
+                 "--guidance", "3", "--steps", "20", "--threads", str(a.threads), "--output", out, "--clips", "24" if name in CAMERAS[:2] else "12"]
 
 
 def generation(out, loras, count, kind="test", extra=()):
@@ -236,6 +238,8 @@ def complete(kind, count, prompts_kind, name=None, pair=None):
 
 
 def link(source, target):
+    if not os.path.exists(source):
+        raise FileNotFoundError(source)
     if not os.path.exists(target):
         os.symlink(os.path.abspath(source), target)
 
@@ -292,10 +296,6 @@ def ramp_job(kind, name):
 
 
 # ---------------------------------------------------------------- order of work: what matters most comes first
-def have(kind, *names):
-    return all(os.path.exists(adapter(kind, n)) for n in names)
-
-
 def main():
     main_axes, more = CAMERAS[:2], CAMERAS[2:]
     objects = ("pan_left", OBJECT)
@@ -308,7 +308,7 @@ def main():
               [training("plain", n) for n in main_axes] + [training("tokenless", main_axes[0])],
               [training(k, n) for n in more for k in ("lion", "vanilla")], [training("lion", OBJECT)]]
     sweeps = [[still("test"), still("baseline")], [j for n in main_axes for j in line("lion", n, a.seeds)],
-              [j for n in main_axes for k in ("vanilla", "raw") for j in line(k, n, a.seeds)] + [ramp_job("lion", n) for n in main_axes]]
+              [j for n in main_axes for j in line("vanilla", n, a.seeds)] + [ramp_job("lion", n) for n in main_axes]]
     if wants("train"):
         run_all([] if a.adapters else stages[0])
         run_all([calibration(n) for n in main_axes])
@@ -321,7 +321,7 @@ def main():
         run_all(stages[1])
     if wants("generate"):
         run_all([j for n in main_axes for j in line("plain", n, 16, "baseline")] + grid("plain", PAIRS[0], 16, "baseline"))
-        run_all(line("tokenless", main_axes[0], a.seeds))
+        run_all([j for k in BESIDE for j in line(k, main_axes[0], a.seeds // 2)])
     if wants("train"):
         run_all(stages[2])
         run_all([calibration(n) for n in more])
@@ -345,101 +345,113 @@ def gate(name, holds):
     return "holds" if holds else "MISSED"
 
 
-def baseline_table():
-    ref = json.load(open(os.path.join(a.judge, "baseline", "results.json")))
-    print("\nVanilla, trained as the kit's own (900 steps, amplitude 0.9..1), 16 seeds | ours | the kit's")
-    for n in CAMERAS[:2]:
-        r = score(f"plain-{n}", "linearity", complete("plain", 16, "baseline", name=n), "--axis", n)
-        k = ref["linearity_" + n]
-        meets = r["r2_low"] <= k["r2_high"] and k["r2_low"] <= r["r2_high"] or r["r2"] > k["r2"]
-        print(f"{n} R2 | {r['r2']:.3f} ({r['r2_low']:.3f}..{r['r2_high']:.3f}) | {k['r2']:.3f} ({k['r2_low']:.3f}..{k['r2_high']:.3f}) | {gate('vanilla ' + n, meets)}")
-        print(f"{n} amplitude at 1 | {r['mean'][-1]:.2f} | {k['mean'][-1]:.2f}")
-        d = score(f"plain-{n}-direction", "direction", at("gen", "plain", n, "1.0.safetensors"), "--axis", n)["success"]
-        want = ref["direction_success"][n]["with_adapter"]
-        print(f"{n} direction | {d['mean']:.2f} ({d['low']:.2f}..{d['high']:.2f}) | {want:.2f} | {gate('vanilla direction ' + n, d['high'] >= want)}")
+def row(what, measure, *arguments, gated=True):
+    """One row of a table; one whose clips are not there yet is a gate that is missed."""
+    try:
+        measure(*arguments)
+    except (subprocess.CalledProcessError, FileNotFoundError, SystemExit) as e:
+        print(f"{what}: incomplete ({e})")
+        if gated:
+            gate(what, False)
+
+
+def baseline_line(ref, n):
+    r = score(f"plain-{n}", "linearity", complete("plain", 16, "baseline", name=n), "--axis", n)
+    k = ref["linearity_" + n]
+    meets = r["r2_low"] <= k["r2_high"] and k["r2_low"] <= r["r2_high"] or r["r2"] > k["r2"]
+    print(f"{n} R2 | {r['r2']:.3f} ({r['r2_low']:.3f}..{r['r2_high']:.3f}) | {k['r2']:.3f} ({k['r2_low']:.3f}..{k['r2_high']:.3f}) | {gate('vanilla ' + n, meets)}")
+    print(f"{n} amplitude at 1 | {r['mean'][-1]:.2f} | {k['mean'][-1]:.2f}")
+    d = score(f"plain-{n}-direction", "direction", at("gen", "plain", n, "1.0.safetensors"), "--axis", n)["success"]
+    want = ref["direction_success"][n]["with_adapter"]
+    print(f"{n} direction | {d['mean']:.2f} ({d['low']:.2f}..{d['high']:.2f}) | {want:.2f} | {gate('vanilla direction ' + n, d['high'] >= want)}")
+
+
+def baseline_grid(ref):
     c, k = score("plain-crosstalk", "crosstalk", complete("plain", 16, "baseline", pair=PAIRS[0]), "--axes", *PAIRS[0]), ref["crosstalk"]
     meets = c["chi_low"] <= k["chi_high"]
     print(f"cross-talk chi | {c['chi']:.3f} ({c['chi_low']:.3f}..{c['chi_high']:.3f}) | {k['chi']:.3f} ({k['chi_low']:.3f}..{k['chi_high']:.3f}) | {gate('vanilla crosstalk', meets)}")
 
 
-def linearity_table():
-    print(f"\nT1 linearity, {a.seeds} seeds | R2 (interval) | largest deviation | Spearman | at 0 / at 1 | reach")
-    for n in CAMERAS[:2]:
-        theirs = complete("vanilla", a.seeds, "test", name=n)
-        for kind, title in (("vanilla", "vanilla"), ("tokenless", "lion without its token"), ("raw", "lion, no table"), ("lion", "lion")):
-            if kind == "tokenless" and not have(kind, n):
-                continue
-            folder = complete(kind, a.seeds, "test", name=n)
-            r = score(f"{kind}-{n}", "linearity", folder, "--axis", n, *([] if kind == "vanilla" else ["--against", theirs]))
-            print(f"{n} {title} | {r['r2']:.4f} ({r['r2_low']:.4f}..{r['r2_high']:.4f}) | {100 * r['max_deviation']:.1f} % | {r['spearman']:.3f} | {r['zero_ratio']:.3f} | {r['mean'][-1]:.2f}")
-            print("   curve " + " ".join(f"{v:.2f}" for v in r["mean"]))
-            if kind == "lion":
-                half = r["one_minus_r2_minus_half_of_other"]
-                bound = 0.99 if n == "pan_left" else 0.97
-                straight = r["r2"] >= bound and (n != "pan_left" or r["max_deviation"] <= 0.05)
-                print(f"   R2 >= {bound}{' and deviation <= 5 %' if n == 'pan_left' else ''}: {gate('T1 ' + n, straight)}; (1-R2) - half of vanilla's in "
-                      f"{half['low']:.4f}..{half['high']:.4f}: {gate('T1 half ' + n, half['passes'])}; reach >= 0.8: {gate('T1 reach ' + n, r['mean'][-1] >= 0.8)}")
+def linearity(kind, title, n, count):
+    r = score(f"{kind}-{n}", "linearity", complete(kind, count, "test", name=n), "--axis", n,
+              *(["--against", complete("vanilla", count, "test", name=n)] if kind == "lion" else []))
+    print(f"{n} {title} | {r['r2']:.4f} ({r['r2_low']:.4f}..{r['r2_high']:.4f}) | {100 * r['max_deviation']:.1f} % | {r['spearman']:.3f} | {r['zero_ratio']:.3f} | {r['mean'][-1]:.2f}")
+    print("   curve " + " ".join(f"{v:.2f}" for v in r["mean"]))
+    if kind != "lion":
+        return
+    half = r["one_minus_r2_minus_half_of_other"]
+    bound = 0.99 if n == "pan_left" else 0.97
+    straight = r["r2"] >= bound and (n != "pan_left" or r["max_deviation"] <= 0.05)
+    print(f"   R2 >= {bound}{' and deviation <= 5 %' if n == 'pan_left' else ''}: {gate('T1 ' + n, straight)}; (1-R2) - half of vanilla's in "
+          f"{half['low']:.4f}..{half['high']:.4f}: {gate('T1 half ' + n, half['passes'])}; reach >= 0.8: {gate('T1 reach ' + n, r['mean'][-1] >= 0.8)}")
 
 
-def crosstalk_table():
-    print(f"\nT2 cross-talk, {a.grid_seeds} seeds, 5x5 | chi (interval) | linear fit R2 | 'still' moved | solo reach")
-    for pair in PAIRS + [("pan_left", OBJECT)]:
-        is_object = pair[1] == OBJECT
-        axes = ["pan_left", "object"] if is_object else list(pair)
-        results = {}
-        for kind in ("lion",) if is_object else ("vanilla", "lion"):
-            if not have(kind, *pair):
-                print(f"{'+'.join(pair)} {kind} | not trained")
-                continue
-            folder = complete(kind, a.grid_seeds, "test", pair=pair)
-            c = score(f"{kind}-{'+'.join(pair)}", "crosstalk", folder, "--axes", *axes)
-            moved = score(f"{kind}-{'+'.join(pair)}-leakage", "leakage", os.path.join(folder, "1-1.safetensors"), os.path.join(folder, "0-0.safetensors"), "--intended", "camera")["motion"]["value"]
-            results[kind] = (c, moved)
-            print(f"{'+'.join(pair)} {kind} | {c['chi']:.3f} ({c['chi_low']:.3f}..{c['chi_high']:.3f}) | {c['fit_r2'][0]:.2f} {c['fit_r2'][1]:.2f} | {moved:.2f} | {c['solo_range'][0]:.2f} {c['solo_range'][1]:.2f}")
-        name = "T6" if is_object else "T2"
-        if len(results) < (1 if is_object else 2):
-            gate(f"{name} {'+'.join(pair)}", False)
-            continue
-        c, moved = results["lion"]
-        if is_object:
-            print(f"   chi <= 0.15: {gate('T6', c['chi'] <= 0.15)}")
-            continue
-        theirs = results["vanilla"][1]
-        low, high = sorted(c["solo_range"])
-        print(f"   chi <= 0.06: {gate('T2 chi ' + '+'.join(pair), c['chi'] <= 0.06)}; fit >= 0.9: {gate('T2 fit ' + '+'.join(pair), min(c['fit_r2']) >= 0.9)}; "
-              f"'still' at most half of vanilla's: {gate('T2 still ' + '+'.join(pair), moved <= 0.5 * theirs)}; reaches within 1.25: {gate('T3 reach ' + '+'.join(pair), high <= 1.25 * low)}")
+def crosstalk(kind, pair):
+    """scores of one grid, and how much 'still' moved"""
+    folder = complete(kind, a.grid_seeds, "test", pair=pair)
+    c = score(f"{kind}-{'+'.join(pair)}", "crosstalk", folder, "--axes", *["object" if n == OBJECT else n for n in pair])
+    moved = score(f"{kind}-{'+'.join(pair)}-leakage", "leakage", os.path.join(folder, "1-1.safetensors"), os.path.join(folder, "0-0.safetensors"), "--intended", "camera")["motion"]["value"]
+    print(f"{'+'.join(pair)} {kind} | {c['chi']:.3f} ({c['chi_low']:.3f}..{c['chi_high']:.3f}) | {c['fit_r2'][0]:.2f} {c['fit_r2'][1]:.2f} | {moved:.2f} | {c['solo_range'][0]:.2f} {c['solo_range'][1]:.2f}")
+    return c, moved
 
 
-def weights_table():
-    for pair in PAIRS:
-        if not have("lion", *pair):
-            gate("T3 " + "+".join(pair), False)
-            continue
-        r = json.loads(subprocess.run([a.videolora, "lora", "report", "--json"] + [calibrated(n) for n in pair], check=True, capture_output=True, text=True).stdout)
-        raw, composed = (max(l[k] for l in r["layers"]) for k in ("norm_ratio", "composed_ratio"))
-        print(f"\nT3 norm ratio {'+'.join(pair)}, largest of {len(r['layers'])} layers | raw {raw:.2f} | norm {composed:.4f} | {gate('T3 ratio ' + '+'.join(pair), composed <= 1.001)}")
-        trend = r["depth_correlation"]
-        cosines = " ".join(f"{b['cosine']:.3f}" for b in r["blocks"])
-        print(f"T4 |cosine| by block | {cosines} | Spearman with depth {trend if trend is None else round(trend, 2)} | orthogonal prefix {r['orthogonal_prefix']} of {len(r['blocks'])}")
+def crosstalk_of_cameras(pair):
+    name = "+".join(pair)
+    (_, theirs), (c, moved) = crosstalk("vanilla", pair), crosstalk("lion", pair)
+    low, high = sorted(c["solo_range"])
+    print(f"   chi <= 0.06: {gate('T2 chi ' + name, c['chi'] <= 0.06)}; fit >= 0.9: {gate('T2 fit ' + name, min(c['fit_r2']) >= 0.9)}; "
+          f"'still' at most half of vanilla's: {gate('T2 still ' + name, moved <= 0.5 * theirs)}; reaches within 1.25: {gate('T3 reach ' + name, high <= 1.25 * low)}")
+
+
+def crosstalk_of_object():
+    c, _ = crosstalk("lion", ("pan_left", OBJECT))
+    print(f"   chi <= 0.15: {gate('T6', c['chi'] <= 0.15)}")
+
+
+def weights(pair):
+    r = json.loads(subprocess.run([a.videolora, "lora", "report", "--json"] + [calibrated(n) for n in pair], check=True, capture_output=True, text=True).stdout)
+    raw, composed = (max(l[k] for l in r["layers"]) for k in ("norm_ratio", "composed_ratio"))
+    print(f"\nT3 norm ratio {'+'.join(pair)}, largest of {len(r['layers'])} layers | raw {raw:.2f} | norm {composed:.4f} | {gate('T3 ratio ' + '+'.join(pair), composed <= 1.001)}")
+    trend = r["depth_correlation"]
+    cosines = " ".join(f"{b['cosine']:.3f}" for b in r["blocks"])
+    print(f"T4 |cosine| by block | {cosines} | Spearman with depth {trend if trend is None else round(trend, 2)} | orthogonal prefix {r['orthogonal_prefix']} of {len(r['blocks'])}")
+
+
+def attacked():
     ours, theirs = attack("lion", PAIRS[0]), attack("vanilla", PAIRS[0])
     print(f"T3 one adapter five times as large | lion {100 * ours:.2f} % | vanilla {100 * theirs:.1f} % | {gate('T3 attack', ours < 0.01 and theirs > 0.1)}")
-    print("T5 mask | swift test --filter ControlTokenTests")
 
 
-def ramp_table():
-    print(f"\nStrength 0 to 1 over one clip, {a.seeds} seeds | Spearman of speed with the frame index, mean (5th percentile) | mean speed by frame")
-    for n in CAMERAS[:2]:
-        r = ramp("lion", n, a.seeds)
-        print(f"{n} | {r['mean']:.2f} ({r['low']:.2f}) | {' '.join(map(str, r['speeds']))} | {gate('ramp ' + n, r['mean'] >= 0.8)}")
+def ramped(n):
+    r = ramp("lion", n, a.seeds)
+    print(f"{n} | {r['mean']:.2f} ({r['low']:.2f}) | {' '.join(map(str, r['speeds']))} | {gate('ramp ' + n, r['mean'] >= 0.8)}")
 
 
 def report():
-    for table in (baseline_table, linearity_table, crosstalk_table, weights_table, ramp_table):
-        try:
-            table()
-        except (subprocess.CalledProcessError, FileNotFoundError, SystemExit) as e:
-            print(f"{table.__name__}: incomplete ({e})")
-            gate(table.__name__, False)
+    main_axes = CAMERAS[:2]
+    ref = json.load(open(os.path.join(a.judge, "baseline", "results.json")))
+    print("\nVanilla, trained as the kit's own (900 steps, amplitude 0.9..1), 16 seeds | ours | the kit's")
+    for n in main_axes:
+        row("vanilla " + n, baseline_line, ref, n)
+    row("vanilla crosstalk", baseline_grid, ref)
+    print(f"\nT1 linearity, {a.seeds} seeds ({a.seeds // 2} without table, token) | R2 (interval) | largest deviation | Spearman | at 0 / at 1 | reach")
+    for n in main_axes:
+        row("vanilla " + n, linearity, "vanilla", "vanilla", n, a.seeds, gated=False)
+        if n == main_axes[0]:
+            row("tokenless " + n, linearity, "tokenless", "lion without its token, no table", n, a.seeds // 2, gated=False)
+            row("raw " + n, linearity, "raw", "lion, no table", n, a.seeds // 2, gated=False)
+        row("T1 " + n, linearity, "lion", "lion", n, a.seeds)
+    print(f"\nT2 cross-talk, {a.grid_seeds} seeds, 5x5 | chi (interval) | linear fit R2 | 'still' moved | solo reach")
+    for pair in PAIRS:
+        row("T2 " + "+".join(pair), crosstalk_of_cameras, pair)
+    row("T6", crosstalk_of_object)
+    for pair in PAIRS:
+        row("T3 ratio " + "+".join(pair), weights, pair)
+    row("T3 attack", attacked)
+    print("T5 mask | swift test --filter ControlTokenTests")
+    print(f"\nStrength 0 to 1 over one clip, {a.seeds} seeds | Spearman of speed with the frame index, mean (5th percentile) | mean speed by frame")
+    for n in main_axes:
+        row("ramp " + n, ramped, n)
     missed = [n for n, ok in gates if not ok]
     print(f"\n{len(gates) - len(missed)} of {len(gates)} gates hold" + ("" if not missed else "; missed: " + ", ".join(missed)))
     return not missed
