@@ -170,23 +170,30 @@ import Testing
 
   // MARK: - Transformers
 
-  /// Heads that were made to look at their own frame, at the same place in all frames, and everywhere.
+  /// Heads that were made to look at their own frame, at the same place in all frames, everywhere, and at the neighbourhood
+  /// in all frames.
   @Test(arguments: [[4, 3, 3], [6, 2, 5], [3, 9, 9]]) func plantedHeadsAreFound(_ grid: [Int]) {
-    let area = grid[1] * grid[2]
+    let (area, width) = (grid[1] * grid[2], grid[2])
     let (length, size) = (grid[0] * area, max(grid[0], area))
-    let query = Tensor(shape: [1, length, 3, size]) { values in
-      values.update(repeating: 0)
-      for token in 0..<length {
-        values[(token * 3 + 0) * size + token / area] = 6
-        values[(token * 3 + 1) * size + token % area] = 6
+    func planted(_ neighbourhood: Bool) -> Tensor {
+      Tensor(shape: [1, length, 4, size]) { values in
+        values.update(repeating: 0)
+        for token in 0..<length {
+          let (frame, place) = (token / area, token % area)
+          values[(token * 4 + 0) * size + frame] = 6
+          values[(token * 4 + 1) * size + place] = 6
+          for other in 0..<area {
+            let distance = max(abs(other / width - place / width), abs(other % width - place % width))
+            if distance <= (neighbourhood ? 1 : 0) { values[(token * 4 + 3) * size + other] = 6 }
+          }
+        }
       }
     }
-    let key = query * Float(size).squareRoot()
     var random = TorchRandom(seed: 1)
     let places = HeadSums.places(area, &random)
     #expect(places.count == min(64, area) && Set(places).count == places.count)
-    let sums = HeadSums(query, key, grid: grid, places: places)
-    #expect(sums.temporal == [false, true, false], "\((0..<3).map(sums.lifts))")
+    let sums = HeadSums(planted(false), planted(true) * Float(size).squareRoot(), grid: grid, places: places)
+    #expect(sums.temporal == [false, true, false, true], "\((0..<4).map(sums.lifts))")
     #expect(abs(sums.lifts(2).spatial - 1) < 1e-3 && abs(sums.lifts(2).across - 1) < 1e-3)
   }
 
@@ -228,17 +235,29 @@ import Testing
     }
   }
 
-  @Test func aTransformerWithoutSuchHeadsSaysSo() throws {
+  @Test func headsOfAModelAreLookedAtOnce() throws {
     defer { remove() }
     let model = try VideoModel.load(Fixture.path("tag_model"))
+    let config = try model.transformerConfig
+    var random = TorchRandom(seed: 5)
+    let samples = [
+      (
+        latents: random.randn([1, 3, 2, 8, 16]),
+        context: try model.embedding(of: "disc", cancellation: Cancellation())
+      )
+    ]
+    let map = try HeadMap(of: model, samples: samples)
+    #expect(map.temporal.map(\.count) == [Int](repeating: config.numAttentionHeads, count: config.numLayers))
+    #expect(try HeadMap(of: model, samples: samples) == map)
+    let none = HeadMap(temporal: map.temporal.map { $0.map { _ in false } })
+    let pair = AdapterFactors(
+      module: "blocks.0.attn1.to_q", down: random.randn([2, 32]), up: random.randn([32, 2]))
+    #expect(MotionMethod.masks(for: [pair], none, width: config.dim).isEmpty)
+    #expect(throws: PipelineError.self) { try HeadMap(of: Self.unet.get(), samples: samples) }
     var recipe = try recipe()
-    let error = #expect(throws: TrainingError.self) {
-      try Training.run(model, data: Stripes(count: 2), recipe: recipe, output: output)
-    }
-    #expect("\(try #require(error))".contains("set heads to all"))
     recipe.motion.heads = .all
     let summary = try Training.run(model, data: Stripes(count: 2), recipe: recipe, output: output)
-    #expect(summary.layers == 8)
+    #expect(summary.layers == 4 * config.numLayers)
     #expect(try LoRAFile(path: output).metadata("method") == "motion-lora")
   }
 }

@@ -6,9 +6,9 @@ package import TensorCore
 
 /// Which heads of a transformer's self-attentions look at other frames.
 ///
-/// For every head the attention is compared with two patterns, that within the frame and that to the neighbourhood of the
-/// same place in all other frames, each by how much closer it is than attention that is spread evenly: a head is temporal
-/// where the second is larger and at least 1.2.
+/// For every head the attention is compared with three patterns, that within the frame, that to the same place in all other
+/// frames and that to its neighbourhood there, each by how much closer it is than attention that is spread evenly: a head is
+/// temporal where one of the last two is larger than the first and at least 1.2.
 ///
 /// Reference: Follow-Your-Motion (2506.05207), head classification; patterns, thresholds and the even attention they are
 /// measured against are ours (they do not depend on the clip's extent).
@@ -53,19 +53,21 @@ package struct HeadMap: Sendable, Equatable {
 
 /// What is added up of the heads of one block.
 package struct HeadSums: Sendable {
-  /// Attention within the frame, to the neighbourhood in other frames, and squared, by head.
+  /// Attention within the frame, to the same place and its neighbourhood in other frames, and squared, by head.
   private var spatial: [Double]
+  private var place: [Double]
   private var across: [Double]
   private var squares: [Double]
-  /// Keys of both patterns and of all, over all rows.
+  /// Keys of the patterns and of all, over all rows.
   private var spatialKeys = 0
+  private var placeKeys = 0
   private var acrossKeys = 0
   private var keys = 0
   private var rows = 0
 
   init(heads: Int) {
     let zeros = [Double](repeating: 0, count: heads)
-    (spatial, across, squares) = (zeros, zeros, zeros)
+    (spatial, place, across, squares) = (zeros, zeros, zeros, zeros)
   }
 
   /// Up to `HeadMap.rows` different places of a frame, in order.
@@ -92,6 +94,7 @@ package struct HeadSums: Sendable {
         let near = max(0, y - 1)...min(height - 1, y + 1)
         let beside = max(0, x - 1)...min(width - 1, x + 1)
         spatialKeys += area
+        placeKeys += frames - 1
         acrossKeys += (frames - 1) * near.count * beside.count
         (keys, rows) = (keys + length, rows + 1)
         for head in 0..<heads {
@@ -101,6 +104,7 @@ package struct HeadSums: Sendable {
           for index in line.indices { squares[head] += Double(line[index]) * Double(line[index]) }
           for index in 0..<area { spatial[head] += Double(line[start + frame * area + index]) }
           for other in 0..<frames where other != frame {
+            self.place[head] += Double(line[start + other * area + place])
             for y in near {
               for x in beside { across[head] += Double(line[start + other * area + y * width + x]) }
             }
@@ -113,20 +117,24 @@ package struct HeadSums: Sendable {
   mutating func add(_ other: HeadSums) {
     for head in spatial.indices {
       spatial[head] += other.spatial[head]
+      place[head] += other.place[head]
       across[head] += other.across[head]
       squares[head] += other.squares[head]
     }
     spatialKeys += other.spatialKeys
+    placeKeys += other.placeKeys
     acrossKeys += other.acrossKeys
     keys += other.keys
     rows += other.rows
   }
 
-  /// Cosines with both patterns over those of even attention.
+  /// Cosines with the patterns over those of even attention: within the frame, and the larger one of the others.
   package func lifts(_ head: Int) -> (spatial: Double, across: Double) {
     let norm = (Double(keys) / max(squares[head], .leastNormalMagnitude)).squareRoot()
     return (
-      spatial[head] * norm / Double(max(1, spatialKeys)), across[head] * norm / Double(max(1, acrossKeys))
+      spatial[head] * norm / Double(max(1, spatialKeys)),
+      max(
+        place[head] * norm / Double(max(1, placeKeys)), across[head] * norm / Double(max(1, acrossKeys)))
     )
   }
 
