@@ -30,6 +30,7 @@ p.add_argument("--lr", type=float, default=1e-3)
 p.add_argument("--sampling", type=int, default=20, help="steps of a clip")
 p.add_argument("--guidance", type=float, default=3)
 p.add_argument("--moves", default="", help="some of the moves only, with commas")
+p.add_argument("--parts", default="direction,curve,pair,sweep,look", help="some of the measurements only; the others count as missed")
 p.add_argument("--only", choices=["sources", "train", "generate", "score"], action="append")
 a = p.parse_args()
 if not os.path.exists(os.path.join(a.judge, "judge.py")):
@@ -40,6 +41,7 @@ MOVES = ["pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out",
 moves = [m for m in MOVES if not a.moves or m in a.moves.split(",")]
 CURVE, COUNTS = ["pan_left", "zoom_out"], [5, 20, 50]
 PAIR = ("pan_right", "zoom_in")
+PARTS = a.parts.split(",")
 SWEEP = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
@@ -117,10 +119,11 @@ def adapter(name):
 def train_all():
     for m in moves:
         train(m, m, 50)
-    for m in [m for m in CURVE if m in moves]:
+    for m in [m for m in CURVE if m in moves and "curve" in PARTS]:
         for n in COUNTS[:-1]:
             train(f"{m}-{n}", m, n)
-    train("spatial-" + moves[0], moves[0], 50, "lora", "--set", "targets=" + json.dumps(SPATIAL), "--set", "role=camera", rank=spatial_rank())
+    if "look" in PARTS:
+        train("spatial-" + moves[0], moves[0], 50, "lora", "--set", "targets=" + json.dumps(SPATIAL), "--set", "role=camera", rank=spatial_rank())
 
 
 # ---------------------------------------------------------------- clips
@@ -147,13 +150,14 @@ def generate_all():
     for m in moves:
         generate(m, (adapter(m), 1))
     for m in [m for m in CURVE if m in moves]:
-        for n in COUNTS[:-1]:
+        for n in COUNTS[:-1] if "curve" in PARTS else []:
             generate(f"{m}-{n}", (adapter(f"{m}-{n}"), 1))
-        for s in SWEEP[1:-1]:
+        for s in SWEEP[1:-1] if "sweep" in PARTS else []:
             generate(f"sweep-{m}-{s}", (adapter(m), s))
-    if all(m in moves for m in PAIR):
+    if "pair" in PARTS and all(m in moves for m in PAIR):
         generate("pair", *[(adapter(m), 1) for m in PAIR])
-    generate("spatial", (adapter("spatial-" + moves[0]), 1))
+    if "look" in PARTS:
+        generate("spatial", (adapter("spatial-" + moves[0]), 1))
 
 
 # ---------------------------------------------------------------- scores
@@ -217,23 +221,32 @@ def report():
     print(f"mean of {len(moves)} | {100 * mean:.0f} % | {100 * sum(without) / len(without):.0f} % | >= 90 %: "
           f"{gate('direction', mean >= 0.9 and len(moves) == 8)}, base <= 20 %: {gate('base', max(without) <= 0.2)}")
     curve = [m for m in CURVE if m in moves]
-    for m in curve:
+    for m in curve if "curve" in PARTS else []:
         r = [direction(m if n == 50 else f"{m}-{n}", m) for n in COUNTS]
         rises = r[0][0] <= r[1][0] + 1e-9 and r[2][0] >= r[1][0] - 0.03
         print(f"{m} from {COUNTS} sources | " + ", ".join(f"{100 * s:.0f} % ({v:.2f})" for s, v in r) + f" | rising, 50 >= 20 - 3 points: {gate('data curve ' + m, rises)}")
-    if all(m in moves for m in PAIR):
+    if "pair" in PARTS and all(m in moves for m in PAIR):
         v = amplitudes("pair")
         both = torch.stack([v[:, AX[m][0]] * AX[m][1] > 0.3 for m in PAIR]).all(0).float().mean().item()
         print(f"{' + '.join(PAIR)}, both seen | {100 * both:.0f} % | >= 70 %: {gate('composition', both >= 0.7)}")
-    else:
-        gate("composition", False)
-    for m in curve:
+    for m in curve if "sweep" in PARTS else []:
         i, s = AX[m]
         v = torch.stack([amplitudes(m if g == 1 else "base" if g == 0 else f"sweep-{m}-{g}")[:, i] * s for g in SWEEP])
         whole = S.spearman(torch.tensor(SWEEP), v.mean(1)) if hasattr(S, "spearman") else float("nan")
         each = torch.tensor([float(S.spearman(torch.tensor(SWEEP), v[:, k])) for k in range(v.shape[1])]).mean().item()
         print(f"{m} at strengths {SWEEP} | " + " ".join(f"{x:.2f}" for x in v.mean(1)) + f" | Spearman of the means {float(whole):.2f}, of clips {each:.2f} | "
               f">= 0.9: {gate('sweep ' + m, float(whole) >= 0.9)}")
+    if "look" in PARTS:
+        looks(look)
+    for part in ("curve", "pair", "sweep", "look"):
+        if part not in PARTS or part == "pair" and not all(m in moves for m in PAIR) or part in ("curve", "sweep") and len(curve) < len(CURVE):
+            print(f"{part} | not run: {gate(part, False)}")
+    missed = [n for n, ok in gates if not ok]
+    print(f"\n{len(gates) - len(missed)} of {len(gates)} gates hold" + ("" if not missed else "; missed: " + ", ".join(missed)))
+    return not missed
+
+
+def looks(look):
     first = moves[0]
     ours, theirs = appearance(first), appearance("spatial")
     kept, other = accuracy(first), accuracy("spatial")
@@ -242,9 +255,6 @@ def report():
           f"{theirs[0]:.3f}, {theirs[1]:.3f} | less: {gate('appearance', sum(ours) < sum(theirs))}")
     print(f"   content, style right | base {look[0]:.2f}, {look[1]:.2f} | MotionLoRA {kept[0]:.2f}, {kept[1]:.2f} | spatial {other[0]:.2f}, {other[1]:.2f}; "
           f"direction of the spatial one {100 * seen:.0f} % ({amplitude:.2f})")
-    missed = [n for n, ok in gates if not ok]
-    print(f"\n{len(gates) - len(missed)} of {len(gates)} gates hold" + ("" if not missed else "; missed: " + ", ".join(missed)))
-    return not missed
 
 
 if wants("sources"):
