@@ -56,10 +56,12 @@ results-windows: build
 results-precision: build
 	tools/results/precision.sh $(RELEASE)/videolora
 
-# The engine beside diffusers: PEERS holds bench_diffusers.py, MODELS wan-full. Goes on where it was interrupted.
+# The engine beside diffusers: PEERS holds bench_diffusers.py, MODELS wan-full and animatediff-full, TINY animatediff-tiny (for memory
+# alone). Goes on where it was interrupted.
 results-speed: build
 	swift build -c release --package-path Benchmarks
 	tools/results/speed.sh $(RELEASE)/videolora --peers "$(PEERS)" --models "$(MODELS)" $(if $(SDCPP),--sdcpp "$(SDCPP)") \
+	  $(if $(TINY),--tiny "$(TINY)") \
 	  --benchmarks Benchmarks/.build/release/benchmarks
 
 results-cache: build
