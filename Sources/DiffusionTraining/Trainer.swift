@@ -10,11 +10,20 @@ package struct BatchItem: Sendable {
   /// `[1, L, textDim]`
   package let context: Tensor
   package let label: JSONObject
+  /// Of the adapter, by frame of tokens; empty where it acts whole.
+  package var strengths: [Float] = []
+  /// Of its error in the loss.
+  package var weight: Float = 1
 
   package init(noisy: NoisyLatents, context: Tensor, label: JSONObject = JSONObject()) {
     self.noisy = noisy
     self.context = context
     self.label = label
+  }
+
+  init(_ drawn: SampleObjective.Drawn, context: Tensor, label: JSONObject) {
+    self.init(noisy: drawn.noisy, context: context, label: label)
+    (strengths, weight) = (drawn.strengths, drawn.weight)
   }
 }
 
@@ -26,7 +35,7 @@ package struct Trainer {
   package let method: any TrainingMethod
   package private(set) var state: TrainableState
   private let source: any WeightSource
-  private let objective: NoisingTarget
+  private let objective: SampleObjective
   private let rate: LearningRate
   private let random: StepRandom
   private let cache: ClipCache
@@ -46,13 +55,16 @@ package struct Trainer {
     self.method = method
     self.cancellation = cancellation
     source = try PackedSource(model.backboneSource)
-    objective = NoisingTarget(try model.trainingNoise(), shift: recipe.shift)
+    objective = SampleObjective(
+      try model.trainingNoise(), recipe, sharesNoise: model.info.sharesNoise,
+      patch: try model.backboneConfig.patchSize[0])
     rate = LearningRate(recipe)
     random = StepRandom(seed: recipe.seed)
     cache = try ClipCache(
       model, data, promptEmbeds: promptEmbeds, dropsCaptions: recipe.captionDropout > 0,
       cancellation: cancellation)
     guard data.count > 0 else { throw TrainingError.data(path: "the data", reason: "hold no clip") }
+    try recipe.checkSources(of: data)
     let split = random.permutation(.split, 0, count: data.count)
     let kept = min(data.count - 1, Int((Double(data.count) * recipe.holdOut).rounded(.up)))
     heldOut = Array(split.prefix(kept))
@@ -154,11 +166,11 @@ package struct Trainer {
     var sum: Float = 0
     try forSamples(heldOut.count) { index in
       var random = random.generator(.heldOut, index)
-      let (latents, sample) = try cache.clip(heldOut[index], draw: 0)
+      let clip = try cache.clip(heldOut[index], draw: 0)
       let time = (Double(index) + 0.5) / Double(heldOut.count)
       let item = BatchItem(
-        noisy: objective(latents, noise: random.randn(latents.shape), time: time),
-        context: try cache.embedding(sample.caption), label: sample.label)
+        objective(clip, time: time, isHeldOut: true, &random),
+        context: try embedding(clip.sample.caption, of: clip.sample), label: clip.sample.label)
       return try error(transformer, item, extra: extra).array()[0]
     } take: {
       sum += $0
@@ -176,12 +188,14 @@ package struct Trainer {
   private func error(_ transformer: WanTransformer, _ item: BatchItem, extra: [Tensor]) throws -> Tensor {
     var run = RunContext(cancellation: cancellation)
     run.recomputesActivations = recipe.checkpointing
-    return try model.prediction(
+    if !item.strengths.isEmpty { run.strengths = [item.strengths] }
+    let error = try model.prediction(
       transformer, item.noisy.input, timesteps: [item.noisy.timestep], context: item.context,
       method.context(
         run, label: item.label, frames: item.noisy.input.shape[2] / model.backboneConfig.patchSize[0],
         extra: extra)
     ).meanSquaredError(item.noisy.target)
+    return item.weight == 1 ? error : error * item.weight
   }
 
   // MARK: - samples
@@ -190,16 +204,21 @@ package struct Trainer {
   private func item(_ index: Int, ofStep step: Int) throws -> BatchItem {
     let number = step * recipe.batch + index
     let order = random.permutation(.order, number / training.count, count: training.count)
-    let clip = training[order[number % training.count]]
     var random = random.generator(.sample, step, index)
-    let (latents, sample) = try cache.clip(clip, draw: random.next64())
+    let clip = try cache.clip(training[order[number % training.count]], draw: random.next64())
+    let sample = clip.sample
     let time = recipe.timesteps.draw(index, of: recipe.batch, &random)
     let dropsTrigger = random.uniform() < recipe.triggerDropout
     let dropsCaption = random.uniform() < recipe.captionDropout
     let caption = dropsCaption ? "" : dropsTrigger ? withoutTrigger(sample) : sample.caption
-    return BatchItem(
-      noisy: objective(latents, noise: random.randn(latents.shape), time: time),
-      context: try cache.embedding(caption), label: sample.label)
+    let drawn = objective(clip, time: time, &random)
+    return BatchItem(drawn, context: try embedding(caption, of: sample), label: sample.label)
+  }
+
+  private func embedding(_ caption: String, of sample: TrainingSample) throws -> Tensor {
+    do { return try cache.embedding(caption) } catch is Cancelled { throw Cancelled() } catch {
+      throw TrainingError.data(path: sample.name, reason: "does not fit the model: \(error)")
+    }
   }
 
   /// The caption without the word that the label gives for the recipe's role.
