@@ -30,11 +30,12 @@ def ink(x, sigma=1.0, gain=1.0):
 
 
 def lineart(x):
-    """A blueprint: soft broad light lines on blue paper, where the brightness has its edges and dark parts."""
+    """Soft broad ink lines on warm paper, a light wash in the darkest parts."""
     y = luma(x)
-    ground = torch.sigmoid((blur(y, 2.6) - .96 * blur(y, 4.2) - .004) * 95)
-    paper, chalk = colour(x, .05, .16, .45), colour(x, .92, .95, 1.0)
-    return chalk + (paper - chalk) * ground
+    lines = torch.sigmoid((blur(y, 2.2) - .96 * blur(y, 3.5) - .004) * 110)
+    wash = .72 + .28 * torch.sigmoid((blur(y, 1.5) - .25) * 24)
+    paper, tint = colour(x, .98, .95, .87), colour(x, .10, .10, .16)
+    return tint + (paper - tint) * lines * wash
 
 
 def duotone(x):

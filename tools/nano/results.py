@@ -88,7 +88,8 @@ def styles(a, tool, coder, clips, names):
     encode = lambda x: (coder.encode(x[::2]) - mean) / std                       # every other frame
     distance = lambda x, y: float((encode(x) - y).square().mean().sqrt())
     print("\n### Styles: distance to the filtered source\n")
-    print("| style | clip | 0 | 0.25 | 0.5 | 0.75 | 1 | smaller at 1 | Spearman |\n|---|---|---|---|---|---|---|---|---|")
+    print("| style | clip | " + " | ".join(f"{s:g}" for s in a.strengths) + " | smaller at the last | Spearman |")
+    print("|---" * (len(a.strengths) + 4) + "|")
     plain, summary, sheet = tool.transform(clips, .5), [], []
     for style, folder in [(s, f) for s in a.styles for f in a.adapters]:
         adapter = adapter_path(folder, style)
@@ -98,7 +99,7 @@ def styles(a, tool, coder, clips, names):
         targets = [encode(FILTERS[style](to_float(c)).clamp(0, 1)) for c in clips]
         style = labelled(style, folder, a)
         table = [[distance(to_float(c), t) for c, t in zip(plain, targets)]]
-        for s in STRENGTHS[1:]:
+        for s in a.strengths[1:]:
             out = tool.transform(clips, .5, adapter, s)
             table.append([distance(to_float(c), t) for c, t in zip(out, targets)])
         middle = clips.shape[1] // 2
@@ -106,7 +107,7 @@ def styles(a, tool, coder, clips, names):
             wanted = to_bytes(FILTERS[style.split(",")[0]](to_float(c[middle:middle + 1])))[0]
             sheet.append(torch.cat([c[middle], before[middle], after[middle], wanted], 1))
         for name, row in zip(names, zip(*table)):
-            less, falls = 1 - row[-1] / row[0], -spearman(STRENGTHS, row)
+            less, falls = 1 - row[-1] / row[0], -spearman(a.strengths, row)
             summary.append((style, less, falls))
             print(f"| {style} | {name} | " + " | ".join(f"{v:.2f}" for v in row) + f" | {100 * less:.0f} % | {falls:.1f} |", flush=True)
     if a.sheet:
@@ -167,6 +168,7 @@ def main():
     p.add_argument("--still", default="bottles", help="the clip whose flicker counts")
     p.add_argument("--judge", help="folder of the judge kit, for the camera table")
     p.add_argument("--styles", nargs="*", default=STYLES)
+    p.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, help="of the adapter, 0 first")
     p.add_argument("--sheet", help="a picture: per style and clip source, without, with the adapter, filter")
     p.add_argument("--sheet-clips", type=int, default=2)
     p.add_argument("--size", default="160x96", help="of the clips")
