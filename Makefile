@@ -7,7 +7,7 @@ SWIFT_BUILD := VIDEOLORA_STATIC=1 swift build -c release --scratch-path $(STATIC
 PREFIX ?= /usr/local
 
 .PHONY: demo test build install packages plugin lint imports symbols pipelines unit bench results-windows results-speed \
-  results-precision results-cache results-rss results-nano results-lion results-motionlora soak fuzz clean
+  results-precision results-cache results-rss results-nano adapter results-lion results-motionlora soak fuzz clean
 
 demo: build
 	@pipelines/demo.sh
@@ -81,6 +81,11 @@ CLIPS ?= $(wildcard media/*.mp4)
 results-nano: build
 	python3 tools/nano/results.py --videolora $(RELEASE)/videolora --clips $(CLIPS) $(if $(HELD_OUT),--held-out $(HELD_OUT)) \
 	  $(if $(JUDGE),--judge $(JUDGE))
+
+# An adapter of the builtin model by the engine's own trainer; needs Python with torch for its clips. NAME: a recipe of tools/nano/recipes;
+# PHOTOS: folder of the photos in tools/nano/photos.tsv; SPRITES: of cut-outs, may be left out. Goes on where it was interrupted.
+adapter: build
+	VIDEOLORA=$(RELEASE)/videolora tools/nano/train.sh $(NAME) "$(PHOTOS)" "$(if $(WORK),$(WORK),out/nano)"
 
 # LiON against a plain LoRA on the judge kit's base: clips, trainings, generated clips, tables, a verdict. Goes on where it was
 # interrupted; LION="--jobs 2 --grid-seeds 16" and the like are handed on.

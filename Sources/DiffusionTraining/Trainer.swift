@@ -12,6 +12,10 @@ package struct BatchItem: Sendable {
   package let label: JSONObject
   /// A latent frame, drawn, for losses that compare the others with one.
   package let anchor: Int
+  /// Of the adapter, by frame of tokens; empty where it acts whole.
+  package var strengths: [Float] = []
+  /// Of its error in the loss.
+  package var weight: Float = 1
 
   package init(
     noisy: NoisyLatents, context: Tensor, label: JSONObject = JSONObject(), anchor: Int = 0
@@ -20,6 +24,11 @@ package struct BatchItem: Sendable {
     self.noisy = noisy
     self.context = context
     self.label = label
+  }
+
+  init(_ drawn: SampleObjective.Drawn, context: Tensor, label: JSONObject, anchor: Int = 0) {
+    self.init(noisy: drawn.noisy, context: context, label: label, anchor: anchor)
+    (strengths, weight) = (drawn.strengths, drawn.weight)
   }
 }
 
@@ -31,7 +40,7 @@ package struct Trainer {
   package let method: any TrainingMethod
   package private(set) var state: TrainableState
   private let source: any WeightSource
-  private let objective: NoisingTarget
+  private let objective: SampleObjective
   private let rate: LearningRate
   private let random: StepRandom
   private let cache: ClipCache
@@ -53,13 +62,16 @@ package struct Trainer {
     self.method = method
     self.cancellation = cancellation
     source = try PackedSource(model.backboneSource)
-    objective = NoisingTarget(try model.trainingNoise(), shift: recipe.shift)
+    objective = SampleObjective(
+      try model.trainingNoise(), recipe, sharesNoise: model.info.sharesNoise,
+      patch: model.patchSize[0])
     rate = LearningRate(recipe)
     random = StepRandom(seed: recipe.seed)
     cache = try ClipCache(
       model, data, promptEmbeds: promptEmbeds, dropsCaptions: recipe.captionDropout > 0,
       cancellation: cancellation)
     guard data.count > 0 else { throw TrainingError.data(path: "the data", reason: "hold no clip") }
+    try recipe.checkSources(of: data)
     let split = random.permutation(.split, 0, count: data.count)
     let kept = min(data.count - 1, Int((Double(data.count) * recipe.holdOut).rounded(.up)))
     heldOut = Array(split.prefix(kept))
@@ -178,11 +190,11 @@ package struct Trainer {
     var sum: Float = 0
     try forSamples(heldOut.count) { index in
       var random = random.generator(.heldOut, index)
-      let (latents, sample) = try cache.clip(heldOut[index], draw: 0)
+      let clip = try cache.clip(heldOut[index], draw: 0)
       let time = (Double(index) + 0.5) / Double(heldOut.count)
       let item = BatchItem(
-        noisy: objective(latents, noise: random.randn(latents.shape), time: time),
-        context: try cache.embedding(sample.caption), label: sample.label)
+        objective(clip, time: time, isHeldOut: true, &random),
+        context: try embedding(clip.sample.caption, of: clip.sample), label: clip.sample.label)
       return try error(backbone, item, extra: extra).array()[0]
     } take: {
       sum += $0
@@ -200,12 +212,14 @@ package struct Trainer {
   private func error(_ backbone: any VideoBackbone, _ item: BatchItem, extra: [Tensor]) throws -> Tensor {
     var run = RunContext(cancellation: cancellation)
     run.recomputesActivations = recipe.checkpointing
+    if !item.strengths.isEmpty { run.strengths = [item.strengths] }
     let prediction = try model.prediction(
       backbone, item.noisy.input, timesteps: [item.noisy.timestep], context: item.context,
       method.context(
         run, label: item.label, frames: item.noisy.input.shape[2] / model.patchSize[0],
         extra: extra))
-    return method.loss(prediction, item)
+    let loss = method.loss(prediction, item)
+    return item.weight == 1 ? loss : loss * item.weight
   }
 
   // MARK: - samples
@@ -214,17 +228,23 @@ package struct Trainer {
   private func item(_ index: Int, ofStep step: Int) throws -> BatchItem {
     let number = step * recipe.batch + index
     let order = random.permutation(.order, number / training.count, count: training.count)
-    let clip = training[order[number % training.count]]
     var random = random.generator(.sample, step, index)
-    let (latents, sample) = try cache.clip(clip, draw: random.next64())
+    let clip = try cache.clip(training[order[number % training.count]], draw: random.next64())
+    let sample = clip.sample
     let time = recipe.timesteps.draw(index, of: recipe.batch, &random)
     let dropsTrigger = random.uniform() < recipe.triggerDropout
     let dropsCaption = random.uniform() < recipe.captionDropout
     let caption = dropsCaption ? "" : dropsTrigger ? withoutTrigger(sample) : sample.caption
-    let noise = random.randn(latents.shape)
+    let drawn = objective(clip, time: time, &random)
     return BatchItem(
-      noisy: objective(latents, noise: noise, time: time), context: try cache.embedding(caption),
-      label: sample.label, anchor: random.below(latents.shape[2]))
+      drawn, context: try embedding(caption, of: sample), label: sample.label,
+      anchor: random.below(clip.latents.shape[2]))
+  }
+
+  private func embedding(_ caption: String, of sample: TrainingSample) throws -> Tensor {
+    do { return try cache.embedding(caption) } catch is Cancelled { throw Cancelled() } catch {
+      throw TrainingError.data(path: sample.name, reason: "does not fit the model: \(error)")
+    }
   }
 
   /// The caption without the word that the label gives for the recipe's role.

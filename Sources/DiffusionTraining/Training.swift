@@ -28,6 +28,8 @@ public struct TrainingSummary: Sendable {
 /// What a training writes beside its adapter, and how it is watched.
 public struct TrainingOptions: Sendable {
   public var resumes = false
+  /// How the adapter's numbers are stored: float32, bfloat16 or float16.
+  public var dtype = DType.float32
   /// A log of JSON lines.
   public var log: String?
   /// The naming scheme of the adapter.
@@ -123,7 +125,7 @@ public enum Training {
     let header = header(recipe, model, control)
     try TrainedAdapter(
       factors: result.factors, scale: recipe.scale, header: header, control: control,
-      metadata: metadata(recipe, model)
+      metadata: metadata(recipe, model), dtype: options.dtype
     ).write(to: output, as: options.naming)
     try addOrthogonality(recipe, to: output)
     TrainingCheckpoint.remove(checkpoint)

@@ -53,7 +53,7 @@ public struct TrainingRecipe: Sendable, Equatable {
   public var seed = 0
   /// Frames of a clip; 0 takes all.
   public var frames = 0
-  /// Whether activations are computed again for the gradient: less memory, a third more time.
+  /// Whether activations are computed again for the gradient: less memory, a third more time, the same result. No key.
   public var checkpointing = false
   /// Share of the clips that are kept back for a held-out loss.
   public var holdOut = 0.0
@@ -63,6 +63,8 @@ public struct TrainingRecipe: Sendable, Equatable {
   public var control = ControlRecipe()
   /// Of `motion-lora`.
   public var motion = MotionRecipe()
+  /// How pairs of clips, before and after, are trained on.
+  public var source = SourceRecipe()
   /// Licence of the adapter, for its header.
   public var licence = ""
 
@@ -70,7 +72,7 @@ public struct TrainingRecipe: Sendable, Equatable {
 
   /// The recipes that are known by name.
   public static let named: [String: TrainingRecipe] = [
-    "lora": TrainingRecipe(), "lion": lion, "motion-lora": motionLoRA,
+    "lora": TrainingRecipe(), "lion": lion, "motion-lora": motionLoRA, "restyle": restyle,
   ]
 
   /// LiON-LoRA (2507.05678): the motion of labelled clips, its strength in a token. Captions never name the motion: text
@@ -88,6 +90,16 @@ public struct TrainingRecipe: Sendable, Equatable {
     var recipe = TrainingRecipe()
     (recipe.method, recipe.role, recipe.targets) = ("motion-lora", "camera", ["temporal"])
     (recipe.steps, recipe.batch) = (2000, 2)
+    return recipe
+  }()
+
+  /// A style for video to video from pairs of clips, before and after. No keys and values of the self-attention: through
+  /// them a frame would see the strengths of the others. No cross-attention: without a prompt it adds a constant.
+  private static let restyle: TrainingRecipe = {
+    var recipe = TrainingRecipe()
+    recipe.targets = ["attn1.to_q", "attn1.to_out.0", "ffn.net.0.proj", "ffn.net.2"]
+    (recipe.rank, recipe.learningRate, recipe.weightDecay, recipe.decay) = (12, 1e-3, 0, .tail)
+    (recipe.captionDropout, recipe.source.share, recipe.source.animated) = (0.5, 0.8, 0.2)
     return recipe
   }()
 

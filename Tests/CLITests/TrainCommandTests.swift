@@ -96,6 +96,23 @@ import Testing
     }
   }
 
+  @Test func pairsOfTwoFolders() throws {
+    try inFolder { folder, arguments in
+      let output = folder + "/a.safetensors"
+      let rest = Array(arguments.dropFirst(2)) + ["--steps", "3", "--output", output]
+      let restyle = ["train", "restyle"] + rest + ["--set", "targets=[\"to_q\"]", "--dtype", "bf16"]
+      let alone = try run(restyle)
+      #expect(alone.status == 1 && alone.errors.contains("has no source"))
+      try FileManager.default.copyItem(atPath: folder + "/clips", toPath: folder + "/before")
+      let pairs = try run(restyle + ["--source", folder + "/before"])
+      #expect(pairs.status == 0, "\(pairs.errors)")
+      #expect(try SafetensorsFile(path: output).entries.values.allSatisfy { $0.dtype == .bfloat16 })
+      let unused = try run(["train", "lora"] + rest + ["--source", folder + "/before"])
+      #expect(unused.status == 1 && unused.errors.contains("source.share is 0"))
+      #expect(try run(restyle + ["--dtype", "int8"]).errors.contains("--dtype must be"))
+    }
+  }
+
   @Test func recipesArePrinted() throws {
     let result = try run(["train", "lora", "--show-recipe", "--rank", "3", "--set", "decay=tail"])
     #expect(result.status == 0, "\(result.errors)")

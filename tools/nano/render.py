@@ -20,6 +20,10 @@ MOVES = ["pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out"]
 # (mostly stills, a frame costs an eighth), `camera` for camera adapters: constant speed, one of the six moves, no moving cut-outs
 RECIPES = {"base": dict(moving=.4, far=(.05, .45), sizes=SIZES), "style": dict(moving=.2, far=(.05, .3), sizes=SIZES),
            "camera": dict(moving=1, far=(.14, .2), sizes=[((64, 64), .5), ((96, 64), .2), ((64, 96), .1), ((96, 96), .2)])}
+# the clips that clips.py writes for `videolora train`: pairs of styles, moves; a zoom must go further to be seen
+RECIPES["pairs"] = dict(moving=.15, far=(.05, .3), sizes=[((96, 96), .4), ((144, 80), .3), ((192, 112), .2), ((256, 144), .1)])
+RECIPES["move"] = dict(moving=1, far=(.14, .22), sizes=[((64, 64), .3), ((96, 64), .2), ((96, 96), .5)])
+RECIPES["zoom"] = {**RECIPES["move"], "far": (.28, .4)}
 
 
 def pyramid(picture):
@@ -57,19 +61,20 @@ def sample(levels, x, y, step, padding):
 
 class Renderer:
     def __init__(self, photo_folders, sprite_folder, seed, recipe="base"):
-        self.recipe, self.plain = RECIPES[recipe], recipe == "camera"
+        self.recipe, self.plain = RECIPES[recipe], recipe in ("camera", "move", "zoom")
         self.photos = load_pictures(photo_folders, "RGB", PHOTO_TAGS)
-        self.sprites = load_pictures([sprite_folder], "RGBA")
+        self.sprites = load_pictures([sprite_folder], "RGBA") if sprite_folder else {}
         self.seed = seed
 
-    def camera(self, rng, u, moving):
-        """-> tag, offset [F,2] in frame heights, log zoom [F], roll [F]"""
+    def camera(self, rng, u, moving, move=None):
+        """-> tag (`move` where it is given), offset [F,2] in frame heights, log zoom [F], roll [F]"""
         n = len(u)
         zero = np.zeros(n)
         dx = dy = z = r = zero
         tag = "static"
         if moving:
             tag = rng.choice(MOVES if self.plain else ["static", "handheld"] + 2 * (MOVES + ["roll_cw", "roll_ccw"]))
+            tag = move or tag
             a = rng.uniform(*self.recipe["far"])
             if tag == "handheld":
                 k = np.arange(n)
@@ -85,7 +90,7 @@ class Renderer:
                 r = .8 * a * u * (1 if tag == "roll_cw" else -1)
         return str(tag), np.stack([dx, dy], 1), z, r
 
-    def clip(self, index):
+    def clip(self, index, move=None):
         """-> frames [F or 1,3,H,W] in [0,1], caption words"""
         rng = np.random.default_rng([self.seed, index])
         sizes = self.recipe["sizes"]
@@ -95,7 +100,7 @@ class Renderer:
         u = (np.arange(n) - (n - 1) / 2) / max(n - 1, 1)
         if rng.random() < (0 if self.plain else .3):       # eased instead of constant speed
             u = .5 * np.sin(np.pi * u)
-        tag, offset, zoom, roll = self.camera(rng, u, moving)
+        tag, offset, zoom, roll = self.camera(rng, u, moving, move)
         name = str(rng.choice(sorted(self.photos)))
         levels = self.photos[name]
         ph, pw = levels[0].shape[1:]
@@ -144,7 +149,7 @@ class Renderer:
 
     def cutouts(self, rng, frames, qx, qy, height, aspect, n):
         words = []
-        for _ in range(rng.choice(4, p=[.5, .28, .14, .08])):
+        for _ in range(rng.choice(4, p=[.5, .28, .14, .08]) if self.sprites else 0):
             name = str(rng.choice(sorted(self.sprites)))
             levels = self.sprites[name]
             sh, sw = levels[0].shape[1:]

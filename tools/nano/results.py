@@ -16,6 +16,7 @@ import sys
 import tempfile
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from adapter import OPPOSITE
 from filters import FILTERS
@@ -77,26 +78,41 @@ def adapter_path(folder, name):
     return path if os.path.exists(path) else None
 
 
+def labelled(name, folder, a):
+    """With several folders of adapters, which one it is."""
+    return name if len(a.adapters) == 1 else f"{name}, {os.path.basename((folder or 'builtin').rstrip('/'))}"
+
+
 def styles(a, tool, coder, clips, names):
     mean, std = latent_statistics()
     encode = lambda x: (coder.encode(x[::2]) - mean) / std                       # every other frame
     distance = lambda x, y: float((encode(x) - y).square().mean().sqrt())
     print("\n### Styles: distance to the filtered source\n")
-    print("| style | clip | 0 | 0.25 | 0.5 | 0.75 | 1 | smaller at 1 | Spearman |\n|---|---|---|---|---|---|---|---|---|")
-    plain, summary = tool.transform(clips, .5), []
-    for style in a.styles:
-        adapter = adapter_path(a.adapters, style)
+    print("| style | clip | " + " | ".join(f"{s:g}" for s in a.strengths) + " | smaller at the last | Spearman |")
+    print("|---" * (len(a.strengths) + 4) + "|")
+    plain, summary, sheet = tool.transform(clips, .5), [], []
+    for style, folder in [(s, f) for s in a.styles for f in a.adapters]:
+        adapter = adapter_path(folder, style)
         if adapter is None:
             print(f"| {style} | missing |")
             continue
         targets = [encode(FILTERS[style](to_float(c)).clamp(0, 1)) for c in clips]
+        style = labelled(style, folder, a)
         table = [[distance(to_float(c), t) for c, t in zip(plain, targets)]]
-        for s in STRENGTHS[1:]:
-            table.append([distance(to_float(c), t) for c, t in zip(tool.transform(clips, .5, adapter, s), targets)])
+        for s in a.strengths[1:]:
+            out = tool.transform(clips, .5, adapter, s)
+            table.append([distance(to_float(c), t) for c, t in zip(out, targets)])
+        middle = clips.shape[1] // 2
+        for c, before, after in list(zip(clips, plain, out))[:a.sheet_clips]:
+            wanted = to_bytes(FILTERS[style.split(",")[0]](to_float(c[middle:middle + 1])))[0]
+            sheet.append(torch.cat([c[middle], before[middle], after[middle], wanted], 1))
         for name, row in zip(names, zip(*table)):
-            less, falls = 1 - row[-1] / row[0], -spearman(STRENGTHS, row)
+            less, falls = 1 - row[-1] / row[0], -spearman(a.strengths, row)
             summary.append((style, less, falls))
             print(f"| {style} | {name} | " + " | ".join(f"{v:.2f}" for v in row) + f" | {100 * less:.0f} % | {falls:.1f} |", flush=True)
+    if a.sheet:
+        rows = [torch.cat(sheet[k:k + a.sheet_clips], 1) for k in range(0, len(sheet), a.sheet_clips)]
+        Image.fromarray(torch.cat(rows).numpy()).save(a.sheet, quality=85)
     print("\n| style | smaller, worst clip | mean | clips at 30 % or more | Spearman, worst |\n|---|---|---|---|---|")
     for style in dict.fromkeys(s for s, _, _ in summary):
         less = [v for s, v, _ in summary if s == style]
@@ -113,10 +129,11 @@ def camera(a, tool):
     measure = lambda frames: judge.amplitudes(judge.camera(torch.stack([to_float(c).permute(1, 0, 2, 3) * 2 - 1 for c in frames]))["cam"],
                                               frames.shape[2])
     without = measure(tool.generate(a.seeds, a.camera_size))
-    for move in a.moves:
+    for move, folder in [(m, f) for m in a.moves for f in a.adapters]:
         axis, sign = axes[move]
         right = lambda am: float(((am[:, axis] * sign > .3) & (am.abs().argmax(1) == axis)).float().mean())
-        adapter = adapter_path(a.adapters, move)
+        adapter = adapter_path(folder, move)
+        move = labelled(move, folder, a)
         if adapter is None:
             print(f"| {move} | {100 * right(without):.0f} % | missing | |")
             continue
@@ -145,12 +162,15 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--videolora", required=True)
     p.add_argument("--model", default="builtin:nano")
-    p.add_argument("--adapters", help="folder of adapter files (default: the builtin ones)")
+    p.add_argument("--adapters", nargs="+", default=[None], help="folders of adapter files, side by side (default: the builtin ones)")
     p.add_argument("--clips", nargs="*", default=[])
     p.add_argument("--held-out", nargs="*", default=[])
     p.add_argument("--still", default="bottles", help="the clip whose flicker counts")
     p.add_argument("--judge", help="folder of the judge kit, for the camera table")
     p.add_argument("--styles", nargs="*", default=STYLES)
+    p.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, help="of the adapter, 0 first")
+    p.add_argument("--sheet", help="a picture: per style and clip source, without, with the adapter, filter")
+    p.add_argument("--sheet-clips", type=int, default=2)
     p.add_argument("--size", default="160x96", help="of the clips")
     p.add_argument("--camera-size", type=int, default=96)
     p.add_argument("--seeds", type=int, default=64)

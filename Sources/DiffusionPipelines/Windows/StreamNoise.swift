@@ -8,11 +8,11 @@ import TensorCore
 /// "Preserve Your Own Correlation", 2023): what is uncertain then comes out alike in neighbouring frames
 /// instead of flickering. The share falls to nothing at strength 1, where the noise is the independent one
 /// that models are trained on; models that were not tried with it share nothing at all.
-struct StreamNoise {
+package struct StreamNoise {
   let seed: UInt64
 
   /// The shared part of the variance.
-  static func sharedVariance(_ strength: Float) -> Float { 0.95 * (1 - powf(strength, 4)) }
+  package static func sharedVariance(_ strength: Float) -> Float { 0.95 * (1 - powf(strength, 4)) }
 
   /// Noise `[1, C, keys.count, h, w]` for the frames of these numbers; `shape` is `[C, h, w]`.
   func frames(_ keys: [Int], shape: [Int], sharedVariance variance: Float) -> Tensor {

@@ -8,12 +8,17 @@ extension ClipDataset: TrainingData {
     (clips[index].source.path, clips[index].label.object)
   }
 
+  package func hasSource(_ index: Int) -> Bool { clips[index].before != nil }
+
   /// The frames of a clip, or the first `length` of them.
   package func sample(_ index: Int, draw: UInt64) throws -> TrainingSample {
     let clip = clips[index]
-    return TrainingSample(
-      name: clip.name, frames: try frames(index, length > 0 ? 0..<length : nil),
-      caption: clip.label.caption ?? "", label: clip.label.object)
+    let range = length > 0 ? 0..<length : nil
+    var sample = TrainingSample(
+      name: clip.name, frames: try frames(index, range), caption: clip.label.caption ?? "",
+      label: clip.label.object)
+    sample.source = try source(index, range) ?? []
+    return sample
   }
 }
 

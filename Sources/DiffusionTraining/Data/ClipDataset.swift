@@ -21,10 +21,12 @@ package struct ClipDataset: Sendable {
     package let height: Int
     package let label: ClipLabel
     let source: ClipStorage
+    /// Where the clip is as it was before, of the same size and length.
+    var before: ClipStorage?
   }
 
   package let folder: String
-  package let clips: [Clip]
+  package private(set) var clips: [Clip]
   /// Frames of a training sample, the first ones of each clip; 0 for all.
   package private(set) var length = 0
 
@@ -61,6 +63,28 @@ package struct ClipDataset: Sendable {
     return result
   }
 
+  /// These clips with those of equal names of another folder as their sources.
+  /// - Throws: `DatasetError` for a clip without partner, or with one of another size or length.
+  package func paired(with other: ClipDataset) throws(DatasetError) -> ClipDataset {
+    let partners = Dictionary(other.clips.map { ($0.name, $0) }) { first, _ in first }
+    var result = self
+    for (index, clip) in clips.enumerated() {
+      guard let partner = partners[clip.name] else {
+        throw .partner(
+          file: clip.source.path, reason: "has no clip '\(clip.name)' in --source '\(other.folder)'; add it")
+      }
+      guard partner.width == clip.width, partner.height == clip.height, partner.frames == clip.frames else {
+        throw .partner(
+          file: clip.source.path,
+          reason: "is \(clip.frames) frames \(clip.width)x\(clip.height) and its source "
+            + "'\(partner.source.path)' \(partner.frames) frames \(partner.width)x\(partner.height); make both alike"
+        )
+      }
+      result.clips[index].before = partner.source
+    }
+    return result
+  }
+
   /// Throws unless every clip has at least so many frames.
   package func require(frames: Int) throws(DatasetError) {
     for clip in clips where clip.frames < frames {
@@ -80,6 +104,12 @@ package struct ClipDataset: Sendable {
   package func frames(_ index: Int, _ range: Range<Int>? = nil) throws(DatasetError) -> [Frame] {
     let clip = clips[index]
     return try clip.source.frames(range ?? 0..<clip.frames, of: clip)
+  }
+
+  /// Reads frames of a clip's source; nil without one.
+  package func source(_ index: Int, _ range: Range<Int>? = nil) throws(DatasetError) -> [Frame]? {
+    let clip = clips[index]
+    return try clip.before?.frames(range ?? 0..<clip.frames, of: clip)
   }
 }
 

@@ -13,6 +13,7 @@ package enum DatasetError: Error, Equatable, CustomStringConvertible {
   case tooShort(file: String, frames: Int, needed: Int)
   case label(file: String, reason: String)
   case unlabelled(file: String, key: String)
+  case partner(file: String, reason: String)
 
   package var description: String { sentence.printable }
 
@@ -33,6 +34,7 @@ package enum DatasetError: Error, Equatable, CustomStringConvertible {
     case .tooShort(let file, let frames, let needed):
       "the clip '\(file)' has \(frames) frames and \(needed) are needed; lower --frames or take it out"
     case .label(let file, let reason): "the labels in '\(file)' are unusable: \(reason)"
+    case .partner(let file, let reason): "the clip '\(file)' \(reason)"
     case .unlabelled(let file, let key): "the clip '\(file)' has no label '\(key)', which this recipe needs"
     }
   }

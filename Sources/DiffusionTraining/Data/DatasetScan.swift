@@ -92,12 +92,20 @@ struct DatasetScan {
     let stem = Self.stem(name)
     let beside = try sidecar(stem)
     let size = shape[1...].reduce(1, *)
+    let before = file.entries["source"]
+    if let before, before.dtype != .uint8 || before.shape != entry.shape {
+      throw .partner(
+        file: path,
+        reason: "has 'frames' \(entry.dtype) \(entry.shape) and 'source' \(before.dtype) \(before.shape); "
+          + "both must be uint8 of one shape")
+    }
     return (0..<shape[0]).map { number in
       let label = own?[number] ?? ClipLabel()
       return ClipDataset.Clip(
         name: shape[0] == 1 ? stem : "\(stem)#\(number)", frames: shape[1], width: shape[3],
         height: shape[2], label: beside?.completed(by: label) ?? label,
-        source: .safetensors(path: path, start: entry.range.lowerBound + number * size))
+        source: .safetensors(path: path, start: entry.range.lowerBound + number * size),
+        before: before.map { .safetensors(path: path, start: $0.range.lowerBound + number * size) })
     }
   }
 

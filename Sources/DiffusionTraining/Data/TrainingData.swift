@@ -7,6 +7,8 @@ public struct TrainingSample: Sendable {
   public var name: String
   /// Frames of one size.
   public var frames: [Frame]
+  /// The clip before what the adapter is to do to it, as many frames of the same size; empty without.
+  public var source: [Frame] = []
   public var caption: String
   /// Everything else that the data say: `camera`, `amplitude`, `class`, …
   public var label: JSONObject
@@ -29,10 +31,13 @@ public protocol TrainingData: Sendable {
   /// - Parameter draw: a number that differs each time the sample is used; sources that vary their clips take their
   ///   randomness from it alone.
   func sample(_ index: Int, draw: UInt64) throws -> TrainingSample
+  /// Whether sample `index` comes with a source.
+  func hasSource(_ index: Int) -> Bool
   /// Name and label of sample `index`, where they are known without making the sample.
   func label(_ index: Int) -> (name: String, label: JSONObject)?
 }
 
 extension TrainingData {
   public func label(_ index: Int) -> (name: String, label: JSONObject)? { nil }
+  public func hasSource(_ index: Int) -> Bool { false }
 }

@@ -25,6 +25,17 @@ package struct NoisingTarget: Sendable {
     }
   }
 
+  /// How much of the clip and of the noise there is at a time, before the shift.
+  package func share(at time: Double) -> (signal: Float, noise: Float) {
+    let time = shift * time / (1 + (shift - 1) * time)
+    switch noise {
+    case .flow: return (Float(1 - time), Float(time))
+    case .schedule(let levels, _):
+      let level = levels[min(levels.count - 1, Int(time * Double(levels.count)))]
+      return (Float(sqrt(level)), Float(sqrt(1 - level)))
+    }
+  }
+
   /// - Parameter time: from no noise at 0 to nothing but noise at 1, before the shift.
   package func callAsFunction(_ clean: Tensor, noise draw: Tensor, time: Double) -> NoisyLatents {
     let time = shift * time / (1 + (shift - 1) * time)

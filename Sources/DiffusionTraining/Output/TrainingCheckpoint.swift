@@ -38,12 +38,13 @@ package enum TrainingCheckpoint {
     guard let text = file.metadata("recipe"), let step = file.metadata("step").flatMap({ Int($0) }),
       let saved = try JSONValue.parse(text, file: path).object
     else { throw TrainingError.checkpoint(file: path, reason: "it is no checkpoint of a training") }
-    let wanted = recipe.json
-    for key in wanted.keys where saved[key] != wanted[key] {
+    // A checkpoint from before a key existed was made with its default.
+    let (wanted, defaults) = (recipe.json, TrainingRecipe().json)
+    for key in wanted.keys where (saved[key] ?? defaults[key]) != wanted[key] {
       throw TrainingError.checkpoint(
         file: path,
-        reason: "it was made with \(key) \(saved[key] ?? .null) and now it is \(wanted[key] ?? .null); "
-          + "give the same options, or delete it to start anew")
+        reason: "it was made with \(key) \(saved[key] ?? defaults[key] ?? .null) and now it is "
+          + "\(wanted[key] ?? .null); give the same options, or delete it to start anew")
     }
     if let other = file.metadata("model"), other != model {
       throw TrainingError.checkpoint(file: path, reason: "it was made with the model '\(other)'")

@@ -32,6 +32,15 @@ struct Train: ParsableCommand {
       valueName: "move"))
   var moves: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "The clips of --data as they were before, by equal names: pairs for video to video (recipe restyle).",
+      valueName: "dir"))
+  var source: String?
+
+  @Flag(help: "Take clips of different sizes.")
+  var anySize = false
+
   @Option(help: ArgumentHelp("The adapter to write, .safetensors.", valueName: "file"))
   var output: String?
 
@@ -49,6 +58,12 @@ struct Train: ParsableCommand {
     name: .customLong("set"),
     help: ArgumentHelp("Any key of the recipe, the value as JSON; repeatable.", valueName: "KEY=VALUE"))
   var changes: [String] = []
+
+  @Option(help: ArgumentHelp("How the adapter's numbers are stored: f32, bf16 or f16.", valueName: "type"))
+  var dtype = "f32"
+
+  @Flag(help: "Keep the inputs of blocks alone and compute the rest again: less memory, a third more time.")
+  var checkpointing = false
 
   @Flag(help: "Go on from the checkpoint beside the output.")
   var resume = false
@@ -77,6 +92,7 @@ struct Train: ParsableCommand {
   @Flag(help: "Print the result as JSON.")
   var json = false
 
+  private static let dtypes: [String: DType] = ["f32": .float32, "bf16": .bfloat16, "f16": .float16]
   private static let names = TrainingRecipe.named.keys.sorted().joined(separator: ", ")
 
   func validate() throws {
@@ -93,13 +109,18 @@ struct Train: ParsableCommand {
       throw ValidationError(
         "--moves must be pace or one of \(CameraMove.allCases.map(\.rawValue).joined(separator: ", ")).")
     }
+    guard Self.dtypes[dtype] != nil else { throw ValidationError("--dtype must be f32, bf16 or f16.") }
+    guard source == nil || moves == nil else {
+      throw ValidationError("--source goes with clips, not with --moves; leave one of them out.")
+    }
     guard (0...10_000_000).contains(sampleEvery) else {
       throw ValidationError("--sample-every must lie in 0…10000000.")
     }
   }
 
   func run() throws {
-    let recipe = try resolvedRecipe()
+    var recipe = try resolvedRecipe()
+    recipe.checkpointing = checkpointing
     if showRecipe {
       print(JSONValue.object(recipe.json).serialized(pretty: true))
       return
@@ -114,6 +135,7 @@ struct Train: ParsableCommand {
     let clips = try clips(data, recipe, model.info)
     var settings = TrainingOptions()
     settings.resumes = resume
+    settings.dtype = Self.dtypes[dtype] ?? .float32
     settings.log = log
     settings.naming = naming.dialect
     settings.promptEmbeds = promptEmbeds
@@ -135,7 +157,17 @@ struct Train: ParsableCommand {
 
   /// The clips of `--data`, or what `--moves` makes of them.
   private func clips(_ data: String, _ recipe: TrainingRecipe, _ info: ModelInfo) throws -> any TrainingData {
-    guard let moves else { return try ClipDataset(data).cut(to: recipe.frames) }
+    guard let moves else {
+      let sizes = anySize ? ClipDataset.Sizes.any : .equal
+      let clips = try ClipDataset(data, sizes: sizes)
+      guard let source else { return try clips.cut(to: recipe.frames) }
+      guard recipe.source.share > 0 || recipe.source.animated > 0 else {
+        throw CLIError(
+          "--source goes unused: the recipe's source.share is 0; take the recipe restyle, or --set "
+            + "source={\"share\":0.8}")
+      }
+      return try clips.paired(with: ClipDataset(source, sizes: sizes)).cut(to: recipe.frames)
+    }
     let frames = recipe.frames > 0 ? recipe.frames : info.clipLength
     guard let move = CameraMove(rawValue: moves) else {
       return try PacedClips(try ClipDataset(data), frames: frames)
