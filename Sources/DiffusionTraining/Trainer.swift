@@ -85,8 +85,8 @@ package struct Trainer {
     }
     let found = try method.masks(for: factors, of: model) { [cache, training] in
       try training.prefix(4).map { index in
-        let (latents, sample) = try cache.clip(index, draw: 0)
-        return (latents, try cache.embedding(sample.caption))
+        let clip = try cache.clip(index, draw: 0)
+        return (clip.latents, try cache.embedding(clip.sample.caption))
       }
     }
     var masks: [Tensor?] = []
@@ -218,8 +218,8 @@ package struct Trainer {
       method.context(
         run, label: item.label, frames: item.noisy.input.shape[2] / model.patchSize[0],
         extra: extra))
-    let loss = method.loss(prediction, item)
-    return item.weight == 1 ? loss : loss * item.weight
+    let error = method.loss(prediction, item)
+    return item.weight == 1 ? error : error * item.weight
   }
 
   // MARK: - samples

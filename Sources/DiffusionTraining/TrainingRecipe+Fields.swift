@@ -65,6 +65,17 @@ extension RecipeField {
         return true
       })
   }
+
+  static func flag(_ key: String, _ path: any WritableKeyPath<TrainingRecipe, Bool> & Sendable) -> RecipeField
+  {
+    RecipeField(
+      key: key, rule: "must be true or false", get: { .bool($0[keyPath: path]) },
+      set: { recipe, value in
+        guard let flag = value.bool else { return false }
+        recipe[keyPath: path] = flag
+        return true
+      })
+  }
 }
 
 extension TrainingRecipe {
@@ -100,7 +111,7 @@ extension TrainingRecipe {
     .number("ema", \.ema, 0...0.999999), .number("caption_dropout", \.captionDropout, 0...1),
     .number("trigger_dropout", \.triggerDropout, 0...1), .choice("timesteps", \.timesteps),
     .number("shift", \.shift, 0...1000), .integer("seed", \.seed, 0...Int(Int32.max)),
-    .integer("frames", \.frames, 0...4096),
+    .integer("frames", \.frames, 0...4096), .flag("checkpointing", \.checkpointing),
     .number("hold_out", \.holdOut, 0...0.9), .integer("save_every", \.saveEvery, 1...1_000_000),
     RecipeField(
       key: "control", method: "lion", rule: ControlRecipe.rule, get: { .object($0.control.json) },
@@ -117,7 +128,7 @@ extension TrainingRecipe {
         return true
       }),
     RecipeField(
-      key: "source", rule: SourceRecipe.rule, get: { .object($0.source.json) },
+      key: "source", method: "lora", rule: SourceRecipe.rule, get: { .object($0.source.json) },
       set: { recipe, value in
         guard let changed = value.object.flatMap(recipe.source.changed) else { return false }
         recipe.source = changed

@@ -53,7 +53,7 @@ public struct TrainingRecipe: Sendable, Equatable {
   public var seed = 0
   /// Frames of a clip; 0 takes all.
   public var frames = 0
-  /// Whether activations are computed again for the gradient: less memory, a third more time, the same result. No key.
+  /// Whether activations are computed again for the gradient: less memory, a third more time, the same result.
   public var checkpointing = false
   /// Share of the clips that are kept back for a held-out loss.
   public var holdOut = 0.0
@@ -63,7 +63,7 @@ public struct TrainingRecipe: Sendable, Equatable {
   public var control = ControlRecipe()
   /// Of `motion-lora`.
   public var motion = MotionRecipe()
-  /// How pairs of clips, before and after, are trained on.
+  /// How pairs of clips, before and after, are trained on; of `lora`.
   public var source = SourceRecipe()
   /// Licence of the adapter, for its header.
   public var licence = ""

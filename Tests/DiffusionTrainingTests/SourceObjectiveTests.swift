@@ -244,11 +244,11 @@ import Testing
     }
     #expect("\(try #require(error))".contains("has no source"))
     var lion = try #require(TrainingRecipe.named["lion"])
-    lion.source.animated = 0.5
+    lion.source.share = 0.5
     let clash = #expect(throws: TrainingError.self) {
       try Trainer(model, Before(count: 3), lion, method: PlainMethod())
     }
-    #expect("\(try #require(clash))".contains("animated"))
+    #expect("\(try #require(clash))".contains("method lora"))
     let changed = try TrainingRecipe().changed(by: ["source": ["share": 0.5, "levels": [0.4, 0.6]]])
     #expect(changed.source.share == 0.5 && changed.source.levels == [0.4, 0.6])
     let wrong: [JSONValue] = [

@@ -62,9 +62,6 @@ struct Train: ParsableCommand {
   @Option(help: ArgumentHelp("How the adapter's numbers are stored: f32, bf16 or f16.", valueName: "type"))
   var dtype = "f32"
 
-  @Flag(help: "Keep the inputs of blocks alone and compute the rest again: less memory, a third more time.")
-  var checkpointing = false
-
   @Flag(help: "Go on from the checkpoint beside the output.")
   var resume = false
 
@@ -119,8 +116,7 @@ struct Train: ParsableCommand {
   }
 
   func run() throws {
-    var recipe = try resolvedRecipe()
-    recipe.checkpointing = checkpointing
+    let recipe = try resolvedRecipe()
     if showRecipe {
       print(JSONValue.object(recipe.json).serialized(pretty: true))
       return
