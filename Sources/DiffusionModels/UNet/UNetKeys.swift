@@ -45,6 +45,10 @@ extension ConfigReader {
   func allow(_ known: Set<String>, prefix: String) throws(ConfigError) {
     for key in object.keys where !known.contains(key) && !key.hasPrefix("_") && !isNull(key) {
       if key == prefix + "cross_attention_dim" || key == "motion_module_type" { continue }
+      // What `videolora quantize` writes; the files themselves say how their matrices are stored.
+      if key == "quantization_config", object[key]?.object?["quant_method"]?.string == "videolora-int8" {
+        continue
+      }
       throw invalid(
         key, "is not known for a UNet with motion modules, and leaving it out might change results")
     }
