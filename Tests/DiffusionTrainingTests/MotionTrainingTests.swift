@@ -93,7 +93,7 @@ import Testing
       let direction = gradients[place]
       let norm = (direction * direction).sum().array()[0].squareRoot()
       #expect(norm > 0, "\(state.names[place])")
-      let step: Float = 0.01
+      let step: Float = 0.003
       let losses = try [step, -step].map { by -> Float in
         var moved = state
         moved.values[place] = state.values[place].adding(direction, scaledBy: by / norm)

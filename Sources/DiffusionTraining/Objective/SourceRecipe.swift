@@ -50,8 +50,8 @@ extension TrainingRecipe {
   /// Throws for the first clip that has no source where the recipe needs one.
   func checkSources(of data: any TrainingData) throws(TrainingError) {
     guard source.isUsed else { return }
-    if source.animated > 0, method != "lora" {
-      throw .recipe(key: "source", reason: "has 'animated', which goes with the method lora alone")
+    guard method == "lora" else {
+      throw .recipe(key: "source", reason: "goes with the method lora alone")
     }
     for index in 0..<data.count where !data.hasSource(index) {
       throw .data(
