@@ -11,6 +11,18 @@ struct RecipeField: Sendable {
   let set: @Sendable (inout TrainingRecipe, JSONValue) -> Bool
 }
 
+/// What one method adds to a recipe, under one key.
+protocol RecipePart: Sendable {
+  static var rule: String { get }
+  var json: JSONObject { get }
+  /// This with the members of `object` changed; nil for one that does not exist or cannot be.
+  func changed(by object: JSONObject) -> Self?
+}
+
+extension ControlRecipe: RecipePart {}
+extension MotionRecipe: RecipePart {}
+extension SourceRecipe: RecipePart {}
+
 extension RecipeField {
   static func number(
     _ key: String, _ path: any WritableKeyPath<TrainingRecipe, Double> & Sendable,
@@ -48,6 +60,19 @@ extension RecipeField {
       set: { recipe, value in
         guard let choice = value.string.flatMap(Value.init(rawValue:)) else { return false }
         recipe[keyPath: path] = choice
+        return true
+      })
+  }
+
+  /// Keys of their own in one object, for one method.
+  static func part<Value: RecipePart>(
+    _ key: String, of method: String, _ path: any WritableKeyPath<TrainingRecipe, Value> & Sendable
+  ) -> RecipeField {
+    RecipeField(
+      key: key, method: method, rule: Value.rule, get: { .object($0[keyPath: path].json) },
+      set: { recipe, value in
+        guard let changed = value.object.flatMap(recipe[keyPath: path].changed) else { return false }
+        recipe[keyPath: path] = changed
         return true
       })
   }
@@ -113,26 +138,8 @@ extension TrainingRecipe {
     .number("shift", \.shift, 0...1000), .integer("seed", \.seed, 0...Int(Int32.max)),
     .integer("frames", \.frames, 0...4096), .flag("checkpointing", \.checkpointing),
     .number("hold_out", \.holdOut, 0...0.9), .integer("save_every", \.saveEvery, 1...1_000_000),
-    RecipeField(
-      key: "control", method: "lion", rule: ControlRecipe.rule, get: { .object($0.control.json) },
-      set: { recipe, value in
-        guard let changed = value.object.flatMap(recipe.control.changed) else { return false }
-        recipe.control = changed
-        return true
-      }),
-    RecipeField(
-      key: "motion", method: "motion-lora", rule: MotionRecipe.rule, get: { .object($0.motion.json) },
-      set: { recipe, value in
-        guard let changed = value.object.flatMap(recipe.motion.changed) else { return false }
-        recipe.motion = changed
-        return true
-      }),
-    RecipeField(
-      key: "source", method: "lora", rule: SourceRecipe.rule, get: { .object($0.source.json) },
-      set: { recipe, value in
-        guard let changed = value.object.flatMap(recipe.source.changed) else { return false }
-        recipe.source = changed
-        return true
-      }), .text("licence", \.licence),
+    .part("control", of: "lion", \.control),
+    .part("motion", of: "motion-lora", \.motion),
+    .part("source", of: "lora", \.source), .text("licence", \.licence),
   ]
 }

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
+from work import Work
 
 p = argparse.ArgumentParser()
 p.add_argument("videolora")
@@ -30,11 +30,8 @@ p.add_argument("--grid-seeds", type=int, default=64)
 p.add_argument("--only", choices=["clips", "train", "generate", "score"], action="append")
 p.add_argument("--adapters", help="folder with trained adapters (lion/NAME.safetensors, vanilla/…, plain/…) to take instead of training")
 a = p.parse_args()
-if not os.path.exists(os.path.join(a.judge, "judge.py")):
-    sys.exit(f"--judge '{a.judge}' holds no judge.py; name the folder of the judge kit")
-os.makedirs(a.work, exist_ok=True)
-sys.path.insert(0, a.judge)
-sys.dont_write_bytecode = True
+work = Work(a.work, a.judge)
+at = work.at
 base = os.path.join(a.judge, "base")
 judge = [sys.executable, os.path.join(a.judge, "judge.py")]
 HELD_OUT = 800_000_000
@@ -52,12 +49,6 @@ TENTHS = [k / 10 for k in range(11)]
 
 def wants(what):
     return a.only is None or what in a.only
-
-
-def at(*parts):
-    path = os.path.join(a.work, *parts)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return path
 
 
 # ---------------------------------------------------------------- training clips
@@ -95,28 +86,7 @@ def clips(name, amplitudes):
 
 # ---------------------------------------------------------------- jobs
 def run_all(jobs):
-    """jobs: (output, command); those whose output is there are skipped; `--jobs` of them run side by side, in order"""
-    todo = [j for j in jobs if not os.path.exists(j[0])]
-    lock, failed = threading.Lock(), []
-
-    def worker():
-        while True:
-            with lock:
-                if not todo or failed:
-                    return
-                out, command = todo.pop(0)
-            r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            print(("done " if r.returncode == 0 else "FAILED ") + os.path.relpath(out, a.work), flush=True)
-            if r.returncode != 0:
-                print(" ".join(command) + "\n" + r.stderr[-2000:], flush=True)
-                failed.append(out)
-    workers = [threading.Thread(target=worker) for _ in range(a.jobs)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    if failed:
-        sys.exit(2)
+    work.run_all(jobs, a.jobs)
 
 
 def adapter(kind, name):

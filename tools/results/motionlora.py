@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from work import Work
 
 here = os.path.dirname(os.path.abspath(__file__))
 p = argparse.ArgumentParser()
@@ -33,10 +34,8 @@ p.add_argument("--moves", default="", help="some of the moves only, with commas"
 p.add_argument("--parts", default="direction,curve,pair,sweep,look", help="some of the measurements only; the others count as missed")
 p.add_argument("--only", choices=["sources", "train", "generate", "score"], action="append")
 a = p.parse_args()
-if not os.path.exists(os.path.join(a.judge, "judge.py")):
-    sys.exit(f"--judge '{a.judge}' holds no judge.py; name the folder of the judge kit")
-sys.path.insert(0, a.judge)
-sys.dont_write_bytecode = True
+work = Work(a.work, a.judge)
+at = work.at
 MOVES = ["pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out", "roll_cw", "roll_ccw"]
 moves = [m for m in MOVES if not a.moves or m in a.moves.split(",")]
 CURVE, COUNTS = ["pan_left", "zoom_out"], [5, 20, 50]
@@ -49,20 +48,8 @@ def wants(what):
     return a.only is None or what in a.only
 
 
-def at(*parts):
-    path = os.path.join(a.work, *parts)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return path
-
-
 def run(out, command):
-    if os.path.exists(out):
-        return
-    r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    print(("done " if r.returncode == 0 else "FAILED ") + os.path.relpath(out, a.work), flush=True)
-    if r.returncode != 0:
-        print(" ".join(command) + "\n" + r.stderr[-2000:], flush=True)
-        sys.exit(2)
+    work.run_all([(out, command)])
 
 
 # ---------------------------------------------------------------- sources

@@ -1,4 +1,4 @@
-public import DiffusionLayers
+import DiffusionLayers
 
 /// How the method `motion-lora` trains: the key `motion` of a recipe.
 public struct MotionRecipe: Sendable, Equatable {
