@@ -32,7 +32,8 @@ extension Weight {
     }
   }
 
-  private func rounded() -> Weight {
+  /// The nearest numbers of bfloat16, stored as such.
+  package func rounded() -> Weight {
     let source = floats().detached().contiguous()
     return Weight(halves: .bfloat16, shape: shape) { raw in
       guard let start = raw.baseAddress else { return }

@@ -11,10 +11,8 @@ public struct AdapterHeader: Sendable, Equatable {
   public var rank: Int?
   /// The strengths that training has seen.
   public var strengthRange: ClosedRange<Float>?
-  /// Values of s for evenly spaced strengths over the range, rising; past its end by `calibrationOverrun` at most.
+  /// Values of s for evenly spaced strengths over the range, rising; up to `calibrationRange`.
   public var calibration: [Float]?
-  /// How far past the end of the range s may go, in lengths of the range.
-  package static let calibrationOverrun: Float = 1
   /// How the strength token and the pairs work together; nil for the plain style.
   public var control: ControlStyle?
   /// ln ‖dW‖ of every module (diffusers' paths) when it was trained.
@@ -67,6 +65,11 @@ public struct AdapterHeader: Sendable, Equatable {
     [(Self.key, text)] + (role.map { [("role", $0)] } ?? [])
   }
 
+  /// The values of s that a table may ask of a token that was trained for `range`: past its end by its own length at most.
+  package static func calibrationRange(_ range: ClosedRange<Float>) -> ClosedRange<Float> {
+    range.lowerBound...range.upperBound + (range.upperBound - range.lowerBound)
+  }
+
   private static func number(_ value: Float) -> JSONValue { .number(Double("\(value)") ?? Double(value)) }
 
   init(_ object: JSONObject) throws(JSONError) {
@@ -89,9 +92,8 @@ public struct AdapterHeader: Sendable, Equatable {
     if object["calibration"] != nil {
       let values = try object.doubles("calibration")
       let range = strengthRange ?? 0...1
-      let farthest = range.upperBound + Self.calibrationOverrun * (range.upperBound - range.lowerBound)
       guard (2...1001).contains(values.count), zip(values, values.dropFirst()).allSatisfy({ $0 <= $1 }),
-        values.allSatisfy({ (range.lowerBound...farthest).contains(Float($0)) })
+        values.allSatisfy({ Self.calibrationRange(range).contains(Float($0)) })
       else {
         throw Self.wrong(
           "calibration", "2 to 1001 rising numbers inside strength_range or up to its length past the end")

@@ -58,12 +58,7 @@ public struct TrainedAdapter: Sendable {
   /// The nearest numbers that `dtype` holds, ties to even.
   private func rounded(_ tensor: Tensor) -> Tensor {
     switch dtype {
-    case .bfloat16:
-      let numbers = tensor.array().map { value in
-        let bits = value.bitPattern
-        return value.isFinite ? Float(bitPattern: (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000) : value
-      }
-      return Tensor(numbers, shape: tensor.shape)
+    case .bfloat16: return Weight(tensor).rounded().floats()
     case .float16: return Tensor(tensor.array().map { Float(Float16($0)) }, shape: tensor.shape)
     default: return tensor
     }

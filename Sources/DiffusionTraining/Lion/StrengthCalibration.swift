@@ -30,9 +30,6 @@ package struct StrengthCalibration: Sendable, Equatable {
       + beyond.indices.map { Self.position(past: range, Float($0 + 1)) }
   }
 
-  /// The largest s that is asked of a token, in lengths of the range beyond its end.
-  static let farthest: Float = AdapterHeader.calibrationOverrun
-
   private static func position(past range: ClosedRange<Float>, _ quarters: Float) -> Float {
     range.upperBound + (range.upperBound - range.lowerBound) * quarters / 4
   }
@@ -111,8 +108,8 @@ package struct StrengthCalibration: Sendable, Equatable {
         reason: "has no strength token, so there is nothing to calibrate")
     }
     precondition(full == nil || range.lowerBound == 0, "an amplitude for the end of a range with two ends")
-    let last = range.upperBound + farthest * (range.upperBound - range.lowerBound)
-    let model = model.uncalibrated(range: range.lowerBound...last)
+    let allowed = AdapterHeader.calibrationRange(range)
+    let model = model.uncalibrated(range: allowed)
     var total = (points + 1) * clips.seeds.count
     var done = 0
     var stages = StageSeconds()
@@ -137,7 +134,7 @@ package struct StrengthCalibration: Sendable, Equatable {
     var beyond: [Float] = []
     while let full, let reached = (amplitudes + beyond).last, reached < full {
       let s = position(past: range, Float(beyond.count + 1))
-      guard s <= last else { break }
+      guard allowed.contains(s) else { break }
       total += clips.seeds.count
       let next = try mean(s)
       guard next > reached else { break }

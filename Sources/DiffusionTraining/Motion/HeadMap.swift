@@ -63,7 +63,6 @@ package struct HeadSums: Sendable {
   private var placeKeys = 0
   private var acrossKeys = 0
   private var keys = 0
-  private var rows = 0
 
   init(heads: Int) {
     let zeros = [Double](repeating: 0, count: heads)
@@ -96,7 +95,7 @@ package struct HeadSums: Sendable {
         spatialKeys += area
         placeKeys += frames - 1
         acrossKeys += (frames - 1) * near.count * beside.count
-        (keys, rows) = (keys + length, rows + 1)
+        keys += length
         for head in 0..<heads {
           let line = weights[
             ((head * places.count + row) * length)..<((head * places.count + row + 1) * length)]
@@ -125,7 +124,6 @@ package struct HeadSums: Sendable {
     placeKeys += other.placeKeys
     acrossKeys += other.acrossKeys
     keys += other.keys
-    rows += other.rows
   }
 
   /// Cosines with the patterns over those of even attention: within the frame, and the larger one of the others.
