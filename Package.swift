@@ -53,7 +53,7 @@ let package = Package(
     .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
     .systemLibrary(
       name: "CGStreamer", path: "plugin/CGStreamer",
-      pkgConfig: "gstreamer-video-1.0 gstreamer-controller-1.0",
+      pkgConfig: "gstreamer-video-1.0 gstreamer-app-1.0 gstreamer-controller-1.0",
       providers: [.apt(["libgstreamer1.0-dev", "libgstreamer-plugins-base1.0-dev"])]),
     .systemLibrary(
       name: "CGStreamerCheck", path: "plugin/CGStreamerCheck", pkgConfig: "gstreamer-check-1.0",
@@ -87,7 +87,7 @@ let package = Package(
       name: "videolora",
       dependencies: [
         "TensorCore", "DiffusionLayers", "DiffusionModels", "DiffusionPipelines", "DiffusionTraining",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "GStreamerKit", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: settings),
     .target(
       name: "GStreamerKit", dependencies: ["CGStreamer"], path: "plugin/GStreamerKit",
@@ -130,9 +130,9 @@ let package = Package(
       path: "Tests/Fuzz/Targets", swiftSettings: settings),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: settings),
     .testTarget(
-      name: "CLITests", dependencies: ["TensorCore", "DiffusionLayers", "TestSupport", "videolora"],
-      swiftSettings: settings
-    ),
+      name: "CLITests",
+      dependencies: ["TensorCore", "DiffusionLayers", "TestSupport", "videolora"],
+      swiftSettings: settings),
     .testTarget(
       name: "GstVideoLoRATests",
       dependencies: ["CGStreamer", "CGStreamerCheck", "GStreamerKit", "GstVideoLoRA", "TestSupport"],

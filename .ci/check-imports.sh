@@ -16,7 +16,7 @@ rule Sources/DiffusionLayers "$edges|$libraries|$tokenizer|DiffusionModels|Diffu
 rule Sources/DiffusionModels "$edges|$libraries|DiffusionPipelines|DiffusionTraining|CBuiltinModels|Foundation|FoundationEssentials"
 rule Sources/DiffusionPipelines "$edges|DiffusionTraining|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
 rule Sources/DiffusionTraining "$edges|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
-rule Sources/videolora "CGStreamer|CGStreamerCheck|GStreamerKit|GstVideoLoRA|$libraries|$tokenizer|CBuiltinModels"
+rule Sources/videolora "CGStreamer|CGStreamerCheck|GstVideoLoRA|$libraries|$tokenizer|CBuiltinModels"
 rule plugin/GStreamerKit "TensorCore|DiffusionLayers|DiffusionModels|DiffusionPipelines|Foundation|FoundationEssentials"
 rule plugin/GstVideoLoRA "ArgumentParser|DiffusionModels|$libraries|$tokenizer|CBuiltinModels|Foundation|FoundationEssentials"
 [ "$bad" -eq 0 ] || { echo "imports point upward: the type lives in the wrong place" >&2; exit 1; }

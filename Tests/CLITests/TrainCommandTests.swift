@@ -142,4 +142,21 @@ import Testing
       #expect(try run(["train", "sideways", "--show-recipe"]).status == 1)
     }
   }
+
+  @Test func videosAndPhotosAreData() throws {
+    try inFolder { folder, arguments in
+      try FileManager.default.removeItem(atPath: folder + "/clips/a.safetensors")
+      try FileManager.default.copyItem(
+        atPath: Fixture.root + "/docs/images/nano-styles.jpg", toPath: folder + "/clips/photo.jpg")
+      try FileManager.default.copyItem(
+        atPath: Fixture.root + "/media/big_buck_bunny_5s.mp4", toPath: folder + "/clips/video.mp4")
+      let output = folder + "/a.safetensors"
+      let made = try run(arguments + ["--steps", "1", "--output", output, "--moves", "pan_left"])
+      #expect(made.status == 0 && FileManager.default.fileExists(atPath: output), "\(made.errors)")
+      try Data("text".utf8).write(to: URL(fileURLWithPath: folder + "/clips/broken.jpg"))
+      let refused = try run(
+        arguments + ["--steps", "1", "--output", folder + "/b.safetensors", "--moves", "pan_left"])
+      #expect(refused.status != 0 && refused.errors.contains("broken.jpg"), "\(refused.errors)")
+    }
+  }
 }

@@ -1,5 +1,6 @@
 /* GStreamer as a Swift module. Below are only the macros that do not import, under the prefix gsw_. */
 #pragma once
+#include <gst/app/gstappsink.h>
 #include <gst/base/gstbasetransform.h>
 #include <gst/base/gstpushsrc.h>
 #include <gst/controller/controller.h>

@@ -13,12 +13,17 @@ package protocol ClipSource {
   func frame(_ index: Int, clip: Int) throws -> Frame
 }
 
-/// Opens an input by its ending.
-package func openClips(_ path: String) throws -> any ClipSource {
+/// Decodes the files that the engine has no reader for: videos, photos.
+package protocol MediaDecoder: Sendable {
+  /// - Parameter frames: how many the file has, when that is known; else they are counted.
+  func open(_ path: String, frames: Int?) throws -> any ClipSource
+}
+
+/// Opens an input by its ending; others than the engine's own go to the decoder.
+package func openClips(_ path: String, media: any MediaDecoder) throws -> any ClipSource {
   if path.hasSuffix(".safetensors") { return try SafetensorsClips(path) }
   if path.hasSuffix(".y4m") { return try Y4MClip(path) }
-  throw ClipError(
-    "--input '\(path)' is neither .safetensors nor .y4m; other media run through pipelines/transform.sh")
+  return try media.open(path, frames: nil)
 }
 
 /// A tensor `frames`: uint8 [F, H, W, 3] or [N, F, H, W, 3], or floats [N, 3, F, H, W] in [-1, 1].

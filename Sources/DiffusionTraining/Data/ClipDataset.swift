@@ -5,7 +5,7 @@ package import DiffusionPipelines
 /// are read when they are asked for, and no file stays open.
 ///
 /// A clip is `<name>.safetensors` (a tensor `frames`, uint8 [F, H, W, 3], or [N, F, H, W, 3] for N clips), `<name>.y4m`,
-/// or a folder of PNG pictures in the order of their names. PNG pictures that lie in the folder itself are photos,
+/// or a folder of PNG pictures in the order of their names; with a decoder also a video. Pictures that lie in the folder itself are photos,
 /// clips of one frame each, unless a `labels.json` beside them says that they are one clip. Labels come from
 /// `<name>.json`, then `<name>.txt` (a caption), then from the entry `labels` of the clip's own file. A single
 /// `.safetensors` or `.y4m` file in place of the folder counts as a folder that holds it.
@@ -32,9 +32,11 @@ package struct ClipDataset: Sendable {
 
   /// Opens a folder.
   /// - Throws: one error, naming the file, for the first clip that cannot be used.
-  package init(_ folder: String, sizes: Sizes = .equal) throws(DatasetError) {
+  /// - Parameter media: reads videos and photos that are no PNG; nil refuses them.
+  package init(_ folder: String, sizes: Sizes = .equal, media: (any MediaDecoder)? = nil) throws(DatasetError)
+  {
     self.folder = folder
-    clips = try DatasetScan(folder).clips()
+    clips = try DatasetScan(folder, media: media).clips()
     guard let first = clips.first else { throw .empty(folder: folder) }
     guard sizes == .equal else { return }
     for clip in clips where clip.width != first.width || clip.height != first.height {
@@ -119,10 +121,11 @@ enum ClipStorage: Sendable {
   case safetensors(path: String, start: Int)
   case y4m(path: String)
   case pictures(path: String, files: [String])
+  case media(path: String, decoder: any MediaDecoder)
 
   var path: String {
     switch self {
-    case .safetensors(let path, _), .y4m(let path), .pictures(let path, _): path
+    case .safetensors(let path, _), .y4m(let path), .pictures(let path, _), .media(let path, _): path
     }
   }
 
@@ -148,6 +151,16 @@ enum ClipStorage: Sendable {
     case .y4m(let path):
       let file = try Y4MClip(path)
       return try range.map { try file.frame($0, clip: 0) }
+    case .media(let path, let decoder):
+      let file = try decoder.open(path, frames: clip.frames)
+      return try range.map { index in
+        let frame = try file.frame(index, clip: 0)
+        guard frame.width == clip.width, frame.height == clip.height else {
+          throw ClipError(
+            "frame \(index) is \(frame.width)x\(frame.height), the first \(clip.width)x\(clip.height)")
+        }
+        return frame
+      }
     case .pictures(let path, let files):
       return try range.map { index in
         let frame = try PNGReader.read(try ByteSource.open(files[index]))

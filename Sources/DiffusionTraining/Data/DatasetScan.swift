@@ -7,10 +7,13 @@ import TensorCore
 struct DatasetScan {
   private let folder: String
   private let names: [String]
+  private let media: (any MediaDecoder)?
 
+  private static let mediaEndings = [".jpg", ".jpeg", ".webp", ".mp4", ".webm", ".mkv", ".mov", ".avi"]
   static let clipLimit = 1_000_000
 
-  init(_ folder: String) throws(DatasetError) {
+  init(_ folder: String, media: (any MediaDecoder)?) throws(DatasetError) {
+    self.media = media
     var status = stat()
     guard !folder.utf8.contains(0), stat(folder, &status) == 0 else { throw .notAFolder(path: folder) }
     if status.st_mode & S_IFMT == S_IFDIR {
@@ -45,12 +48,8 @@ struct DatasetScan {
         found = [try rawClip(name)]
       } else if name.hasSuffix(".png"), !isOneClip(folders) {
         found = [try photo(name)]
-      } else if [".jpg", ".jpeg", ".webp", ".mp4", ".webm", ".mkv", ".mov", ".avi"].contains(
-        where: name.hasSuffix)
-      {
-        throw .unsupported(
-          file: path(name),
-          reason: "give .safetensors, .y4m or .png; gst-launch-1.0 with pngenc or y4menc converts")
+      } else if Self.mediaEndings.contains(where: name.hasSuffix) {
+        found = [try mediaClip(name)]
       } else {
         continue
       }
@@ -117,6 +116,24 @@ struct DatasetScan {
       return ClipDataset.Clip(
         name: Self.stem(name), frames: clip.frames, width: clip.width, height: clip.height,
         label: try sidecar(Self.stem(name)) ?? ClipLabel(), source: .y4m(path: path))
+    }
+  }
+
+  private func mediaClip(_ name: String) throws(DatasetError) -> ClipDataset.Clip {
+    let path = path(name)
+    guard let media else {
+      throw .unsupported(
+        file: path, reason: "give .safetensors, .y4m or .png; gst-launch-1.0 with pngenc or y4menc converts")
+    }
+    switch Result(catching: { () throws -> (Int, Frame) in
+      let file = try media.open(path, frames: nil)
+      return (file.frames, try file.frame(0, clip: 0))
+    }) {
+    case .failure(let error): throw .unreadable(file: path, reason: "\(error)")
+    case .success(let (frames, first)):
+      return ClipDataset.Clip(
+        name: Self.stem(name), frames: frames, width: first.width, height: first.height,
+        label: try sidecar(Self.stem(name)) ?? ClipLabel(), source: .media(path: path, decoder: media))
     }
   }
 
@@ -230,7 +247,7 @@ struct DatasetScan {
   private func path(_ name: String) -> String { folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)" }
 
   private static func stem(_ name: String) -> String {
-    for ending in [".safetensors", ".y4m", ".png"] where name.hasSuffix(ending) {
+    for ending in [".safetensors", ".y4m", ".png"] + mediaEndings where name.hasSuffix(ending) {
       return String(name.dropLast(ending.count))
     }
     return name

@@ -21,8 +21,8 @@ struct Train: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Folder of clips (.safetensors with frames uint8 [F, H, W, 3] and labels, .y4m, folders of .png, with "
-        + ".json or .txt labels beside them), or one file.", valueName: "dir"))
+      "Folder of clips (.safetensors with frames uint8 [F, H, W, 3] and labels, .y4m, videos, folders of .png) or "
+        + "photos, with .json or .txt labels beside them; or one file.", valueName: "dir"))
   var data: String?
 
   @Option(
@@ -153,26 +153,27 @@ struct Train: ParsableCommand {
 
   /// The clips of `--data`, or what `--moves` makes of them.
   private func clips(_ data: String, _ recipe: TrainingRecipe, _ info: ModelInfo) throws -> any TrainingData {
+    let media = GStreamerDecoder()
     guard let moves else {
       let sizes = anySize ? ClipDataset.Sizes.any : .equal
-      let clips = try ClipDataset(data, sizes: sizes)
+      let clips = try ClipDataset(data, sizes: sizes, media: media)
       guard let source else { return try clips.cut(to: recipe.frames) }
       guard recipe.source.share > 0 || recipe.source.animated > 0 else {
         throw CLIError(
           "--source goes unused: the recipe's source.share is 0; take the recipe restyle, or --set "
             + "source={\"share\":0.8}")
       }
-      return try clips.paired(with: ClipDataset(source, sizes: sizes)).cut(to: recipe.frames)
+      return try clips.paired(with: ClipDataset(source, sizes: sizes, media: media)).cut(to: recipe.frames)
     }
     let frames = recipe.frames > 0 ? recipe.frames : info.clipLength
     guard let move = CameraMove(rawValue: moves) else {
-      return try PacedClips(try ClipDataset(data), frames: frames)
+      return try PacedClips(try ClipDataset(data, media: media), frames: frames)
     }
     let augmentation = CameraAugmentation(
       moves: [move], frames: frames, width: info.trainedWidth, height: info.trainedHeight,
       travel: recipe.method == "motion-lora"
         ? .table(CameraAugmentation.Amounts()) : .amplitudes(0...1, zeroShare: 0.1), sensorNoise: 1)
-    return CameraClips(try ClipDataset(data, sizes: .any), augmentation)
+    return CameraClips(try ClipDataset(data, sizes: .any, media: media), augmentation)
   }
 
   /// The named recipe, or that of a file, with the options' changes.

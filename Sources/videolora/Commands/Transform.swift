@@ -6,7 +6,7 @@ import TensorCore
 /// Video to video on raw clips.
 struct Transform: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Transform clips (.safetensors or .y4m); other media run through pipelines/transform.sh.",
+    abstract: "Transform clips: .safetensors, .y4m, or a video that GStreamer decodes.",
     discussion:
       "Example: videolora transform --input clip.y4m --strength 0.6 --lora builtin:ink --output out.y4m")
 
@@ -14,7 +14,7 @@ struct Transform: ParsableCommand {
   @OptionGroup var sampler: SamplerOptions
   @OptionGroup var adapters: AdapterOptions
 
-  @Option(help: "Clip file: .safetensors with frames uint8 [N, F, H, W, 3], or .y4m.")
+  @Option(help: "Clip file: .safetensors with frames uint8 [N, F, H, W, 3], .y4m, or any video.")
   var input: String
 
   @Option(help: "How far from the source: 0 returns it untouched, 1 ignores it.")
@@ -56,7 +56,7 @@ struct Transform: ParsableCommand {
     let cancellation = Interrupt.install()
     let progress = ProgressLine()
     let curve = try curve()
-    let source = try openClips(input)
+    let source = try openClips(input, media: GStreamerDecoder())
     let model = try model.load(adapters.requests, cancellation: cancellation, progress: progress)
     adapters.warn(model.adapters)
     guard let sink = try ClipFormat(output: output)?.open(output, rate: source.rate ?? FrameRate(25)) else {
