@@ -10,8 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from lion_jobs import (BESIDE, CAMERAS, OBJECT, PAIRS, a, at, attack_jobs, calibrated, calibration, clips, complete, grid, grids,
-                       line, ramp_job, relabel, run_all, score, still, together, training, vanilla_seeds, wants)
+from lion_jobs import (BESIDE, CAMERAS, OBJECT, PAIRS, SPOKEN, a, at, attack_jobs, calibrated, calibration, clips, complete, grid, grids,
+                       line, ramp_job, relabel, run_all, score, spoken, still, together, training, vanilla_seeds, wants)
 
 
 # ---------------------------------------------------------------- order of work: what matters most comes first
@@ -52,6 +52,7 @@ def main():
         run_all([calibration(OBJECT)])
     if wants("generate"):
         run_all(grid("lion", objects, a.seeds))
+        run_all([spoken(words) for words in SPOKEN])
     if wants("score"):
         sys.exit(0 if report() else 1)
 
@@ -164,6 +165,16 @@ def weights(pair):
     print(f"T4 |cosine| by block | {cosines} | Spearman with depth {trend if trend is None else round(trend, 2)} | orthogonal prefix {r['orthogonal_prefix']} of {len(r['blocks'])}")
 
 
+def spoken_moves(words):
+    """what the base does when its own words ask for a move, or for two at once"""
+    import camera as C
+    import judge as J
+    clips = frames(spoken(words)[0])
+    am = C.amplitudes(C.camera(clips)["cam"], clips.shape[-2])
+    each = [am[:, J.AXIS[w][0]] * J.AXIS[w][1] for w in words]
+    print(f"{' and '.join(words)} | " + " and ".join(f"{v.mean():.2f}" for v in each))
+
+
 def attacked():
     ours, theirs = attack("lion", PAIRS[0]), attack("vanilla", PAIRS[0])
     print(f"T3 one adapter five times as large | lion {100 * ours:.2f} % | vanilla {100 * theirs:.1f} % | {gate('T3 attack', ours < 0.01 and theirs > 0.1)}")
@@ -195,6 +206,9 @@ def report():
     for pair in PAIRS:
         row("T3 ratio " + "+".join(pair), weights, pair)
     row("T3 attack", attacked)
+    print("\nThe base alone, moves that it was trained on named in its captions, 16 seeds | mean amplitude of each")
+    for words in SPOKEN:
+        row(" ".join(words), spoken_moves, words, gated=False)
     print("T5 mask | swift test --filter ControlTokenTests")
     print(f"\nStrength 0 to 1 over one clip, {a.seeds} seeds | Spearman of speed with the frame index, mean (5th percentile) | mean speed by frame")
     for n in main_axes:

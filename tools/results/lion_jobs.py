@@ -32,6 +32,8 @@ CAMERAS = ["pan_left", "zoom_out", "tilt_up", "roll_ccw"]
 SLOWER = {"zoom_out": 4, "roll_ccw": 2}
 OBJECT = "upright"
 PAIRS = [("pan_left", "zoom_out"), ("pan_left", "tilt_up"), ("zoom_out", "roll_ccw")]
+# Moves that the base was trained on, one at a time, and pairs of them as the captions of SPOKEN name them.
+SPOKEN = [("pan_right",), ("tilt_down",), ("zoom_in",), ("roll_cw",), ("pan_right", "tilt_down"), ("zoom_in", "roll_cw"), ("pan_right", "zoom_in")]
 GRID = [0, 0.25, 0.5, 0.75, 1]
 # A token that takes no attention and is not trained: pairs that act times the strength and nothing else.
 DEAF = {**json.loads(a.control), "rate": 0, "share": 1e-9}
@@ -136,6 +138,17 @@ def generation(out, loras, count, kind="test", extra=()):
     for f, s in loras:
         command += ["--lora", f"{f}={s}"]
     return out, command
+
+
+def spoken(words):
+    """clips of the base alone, its captions with words of moves that it was trained on"""
+    named = at("prompts", "+".join(words) + ".json")
+    if not os.path.exists(named):
+        own = json.load(open(prompts("own")))[:16]
+        json.dump([dict(p, caption=p["caption"] + list(words)) for p in own], open(named, "w"))
+    command = generation(at("gen", "spoken", "+".join(words) + ".safetensors"), [], 16)
+    command[1][command[1].index("--prompts") + 1] = named
+    return command
 
 
 def still(kind):

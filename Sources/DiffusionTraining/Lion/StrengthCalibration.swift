@@ -84,10 +84,15 @@ package struct StrengthCalibration: Sendable, Equatable {
     package var captions: [[String]?]
     /// Seed of the noise of each clip.
     package var seeds: [UInt64]
+    /// nil takes the model's.
+    package var size: (width: Int, height: Int)?
 
-    package init(settings: SamplerSettings, captions: [[String]?], seeds: [UInt64]) {
+    package init(
+      settings: SamplerSettings, captions: [[String]?], seeds: [UInt64],
+      size: (width: Int, height: Int)? = nil
+    ) {
       precondition(captions.count == seeds.count && !seeds.isEmpty, "captions and seeds of clips")
-      (self.settings, self.captions, self.seeds) = (settings, captions, seeds)
+      (self.settings, self.captions, self.seeds, self.size) = (settings, captions, seeds, size)
     }
   }
 
@@ -110,6 +115,7 @@ package struct StrengthCalibration: Sendable, Equatable {
     precondition(full == nil || range.lowerBound == 0, "an amplitude for the end of a range with two ends")
     let allowed = AdapterHeader.calibrationRange(range)
     let model = model.uncalibrated(range: allowed)
+    let size = clips.size ?? (model.info.trainedWidth, model.info.trainedHeight)
     var total = (points + 1) * clips.seeds.count
     var done = 0
     var stages = StageSeconds()
@@ -120,7 +126,7 @@ package struct StrengthCalibration: Sendable, Equatable {
         settings.seed = seed
         let frames = try TextToVideo.run(
           model, settings: settings, caption: clips.captions[index], frames: model.info.clipLength,
-          width: model.info.trainedWidth, height: model.info.trainedHeight, adapterStrengths: [[strength]],
+          width: size.width, height: size.height, adapterStrengths: [[strength]],
           monitor: monitor, stages: &stages)
         sum += measure.amplitude(frames)
         done += 1

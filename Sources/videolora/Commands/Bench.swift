@@ -19,11 +19,7 @@ struct Bench: ParsableCommand {
   @Option(help: "Frames of a clip (0 = the model's).")
   var frames = 0
 
-  @Option(help: "Width in pixels (0 = the model's).")
-  var width = 0
-
-  @Option(help: "Height in pixels (0 = the model's).")
-  var height = 0
+  @OptionGroup var size: SizeOptions
 
   @Option(help: "Denoising steps of a clip (0 = the model's).")
   var steps = 0
@@ -41,17 +37,13 @@ struct Bench: ParsableCommand {
     guard (1...100_000).contains(repeats) else { throw ValidationError("--repeat must lie in 1…100000.") }
     guard (0...1024).contains(frames) else { throw ValidationError("--frames must lie in 0…1024.") }
     guard (0...10000).contains(steps) else { throw ValidationError("--steps must lie in 0…10000.") }
-    for (name, value) in [("width", width), ("height", height)]
-    where value != 0 && !(16...8192).contains(value) {
-      throw ValidationError("--\(name) must lie in 16…8192.")
-    }
   }
 
   func run() throws {
     EngineThreads.request(model.threads)
     let result = try ModelBenchmark.run(
       model.model, options: model.loadOptions,
-      workload: workload, frames: frames, width: width, height: height,
+      workload: workload, frames: frames, width: size.width, height: size.height,
       settings: SamplerSettings(steps: steps, cacheThreshold: cacheThreshold),
       adapters: zip(adapters.requests, adapters.adapters).map { ($0, $1.curve.value(at: 0)) },
       repeats: repeats)

@@ -29,11 +29,7 @@ struct Generate: ParsableCommand {
   @Option(help: "Frames of a clip (0 = the model's).")
   var frames = 0
 
-  @Option(help: "Width in pixels (0 = the model's).")
-  var width = 0
-
-  @Option(help: "Height in pixels (0 = the model's).")
-  var height = 0
+  @OptionGroup var size: SizeOptions
 
   @Option(help: "Frames per second written to .y4m.")
   var fps = FrameRate(8)
@@ -50,10 +46,6 @@ struct Generate: ParsableCommand {
     guard frames == 0 || (1...1024).contains(frames) else {
       throw ValidationError("--frames must lie in 1…1024.")
     }
-    for (name, value) in [("width", width), ("height", height)]
-    where value != 0 && !(16...8192).contains(value) {
-      throw ValidationError("--\(name) must lie in 16…8192.")
-    }
   }
 
   func run() throws {
@@ -63,7 +55,8 @@ struct Generate: ParsableCommand {
     let requests = try requests(noise)
     let model = try model.load(adapters.requests, cancellation: cancellation, progress: progress)
     adapters.warn(model.adapters)
-    let (frames, width, height) = try size(model.info)
+    let frames = try frames(model.info)
+    let (width, height) = size.resolved(model.info)
     progress.announce(model.memoryForecast(frames: frames, width: width, height: height))
     guard let sink = try ClipFormat(output: output)?.open(output, rate: fps) else { return }
     let strengths = adapters.adapters.map { $0.curve.values(frames) }
@@ -114,12 +107,12 @@ struct Generate: ParsableCommand {
     }
   }
 
-  private func size(_ info: ModelInfo) throws -> (frames: Int, width: Int, height: Int) {
+  private func frames(_ info: ModelInfo) throws -> Int {
     let frames = frames > 0 ? frames : info.clipLength
     guard info.isClipLength(frames) else {
       throw CLIError("--frames \(frames) must be \(info.clipLengthRule) with '\(info.name)'")
     }
-    return (frames, width > 0 ? width : info.trainedWidth, height > 0 ? height : info.trainedHeight)
+    return frames
   }
 }
 

@@ -20,6 +20,7 @@ struct LoRACalibrate: ParsableCommand {
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var sampler: SamplerOptions
+  @OptionGroup var size: SizeOptions
 
   @Option(help: "What is measured: \(MotionMeasure.names.joined(separator: ", ")).")
   var motion: String
@@ -75,7 +76,8 @@ struct LoRACalibrate: ParsableCommand {
     let found = try StrengthCalibration.measure(
       model, measure,
       clips: StrengthCalibration.Clips(
-        settings: sampler.settings, captions: requests.map(\.caption), seeds: requests.map(\.noiseSeed)),
+        settings: sampler.settings, captions: requests.map(\.caption), seeds: requests.map(\.noiseSeed),
+        size: size.resolved(model.info)),
       points: points, full: full, monitor: RunMonitor(cancellation: cancellation)
     ) { progress.show("clip \($0)/\($1)", fraction: Double($0) / Double($1)) }
     progress.clear()

@@ -53,6 +53,8 @@ struct Train: ParsableCommand {
   @Option(help: "Samples of a step.") var batch: Int?
   @Option(help: "Seed of everything random.") var seed: Int?
   @Option(help: "Frames of a clip (0 = all).") var frames: Int?
+  /// Of made clips and samples.
+  @OptionGroup var size: SizeOptions
 
   @Option(
     name: .customLong("set"),
@@ -170,7 +172,7 @@ struct Train: ParsableCommand {
       return try PacedClips(try ClipDataset(data, media: media), frames: frames)
     }
     let augmentation = CameraAugmentation(
-      moves: [move], frames: frames, width: info.trainedWidth, height: info.trainedHeight,
+      moves: [move], frames: frames, width: size.resolved(info).width, height: size.resolved(info).height,
       travel: recipe.method == "motion-lora"
         ? .table(CameraAugmentation.Amounts()) : .amplitudes(0...1, zeroShare: 0.1), sensorNoise: 1)
     return CameraClips(try ClipDataset(data, sizes: .any, media: media), augmentation)
@@ -212,13 +214,14 @@ struct Train: ParsableCommand {
   private func sampler(_ output: String, _ cancellation: Cancellation)
     -> @Sendable (VideoModel, Int) throws -> Void
   {
-    let (prompt, stem) = (samplePrompt, String(output.dropLast(".safetensors".count)))
+    let (prompt, size, stem) = (samplePrompt, size, String(output.dropLast(".safetensors".count)))
     return { model, step in
       var stages = StageSeconds()
       let info = model.info
       let frames = try TextToVideo.run(
-        model, settings: SamplerSettings(prompt: prompt), frames: info.clipLength, width: info.trainedWidth,
-        height: info.trainedHeight, monitor: RunMonitor(cancellation: cancellation), stages: &stages)
+        model, settings: SamplerSettings(prompt: prompt), frames: info.clipLength,
+        width: size.resolved(info).width,
+        height: size.resolved(info).height, monitor: RunMonitor(cancellation: cancellation), stages: &stages)
       let folder = "\(stem)-step\(step)"
       guard let sink = try ClipFormat(output: folder)?.open(folder, rate: FrameRate(8)) else { return }
       for frame in frames { try sink.append(frame) }
