@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from lion_jobs import (BESIDE, CAMERAS, OBJECT, PAIRS, SPOKEN, a, at, attack_jobs, calibrated, calibration, clips, complete, grid, grids,
-                       line, ramp_job, relabel, run_all, score, spoken, still, together, training, vanilla_seeds, wants)
+                       line, ramp_job, relabel, run_all, score, spoken, still, together, training, wants)
 
 
 # ---------------------------------------------------------------- order of work: what matters most comes first
@@ -51,7 +51,7 @@ def main():
         run_all(stages[3])
         run_all([calibration(OBJECT)])
     if wants("generate"):
-        run_all(grid("lion", objects, a.seeds))
+        run_all(grid("lion", objects, a.seeds // 2))
         run_all([spoken(words) for words in SPOKEN])
     if wants("score"):
         sys.exit(0 if report() else 1)
@@ -131,28 +131,36 @@ def linearity(kind, title, n, count):
           f"{half['low']:.4f}..{half['high']:.4f}: {gate('T1 half ' + n, half['passes'])}; reach >= 0.8: {gate('T1 reach ' + n, r['mean'][-1] >= 0.8)}")
 
 
-def crosstalk(kind, pair, count):
-    """scores of one grid of so many seeds, and how much 'still' moved"""
+def seeds_of(path):
+    """How many clips a file has."""
+    from safetensors import safe_open
+    with safe_open(path, "pt") as f:
+        return f.get_slice("frames").get_shape()[0]
+
+
+def crosstalk(kind, pair):
+    """scores of one grid, of as many seeds as it was made of, and how much 'still' moved"""
+    count = seeds_of(at("gen", kind, "+".join(pair), "1-1.safetensors"))
     folder = complete(kind, count, "test", pair=pair)
     c = score(f"{kind}-{'+'.join(pair)}", "crosstalk", folder, "--axes", *["object" if n == OBJECT else n for n in pair])
-    corner, shown = (os.path.join(folder, "1-1.safetensors"), count) if kind == "lion" else (together(pair), a.grid_seeds)
+    corner, shown = (os.path.join(folder, "1-1.safetensors"), count) if kind == "lion" else (together(pair), seeds_of(together(pair)))
     rest = at("sets", f"rest-{shown}.safetensors")
     relabel(at("gen", "base-test.safetensors"), rest, shown)
     moved = score(f"{kind}-{'+'.join(pair)}-leakage", "leakage", corner, rest, "--intended", "camera")["motion"]["value"]
-    print(f"{'+'.join(pair)} {kind} | {c['chi']:.3f} ({c['chi_low']:.3f}..{c['chi_high']:.3f}) | {c['fit_r2'][0]:.2f} {c['fit_r2'][1]:.2f} | {moved:.2f} | {c['solo_range'][0]:.2f} {c['solo_range'][1]:.2f}")
+    print(f"{'+'.join(pair)} {kind} | {count} | {c['chi']:.3f} ({c['chi_low']:.3f}..{c['chi_high']:.3f}) | {c['fit_r2'][0]:.2f} {c['fit_r2'][1]:.2f} | {moved:.2f} | {c['solo_range'][0]:.2f} {c['solo_range'][1]:.2f}")
     return c, moved
 
 
 def crosstalk_of_cameras(pair):
     name = "+".join(pair)
-    (_, theirs), (c, moved) = crosstalk("vanilla", pair, vanilla_seeds()), crosstalk("lion", pair, a.grid_seeds)
+    (_, theirs), (c, moved) = crosstalk("vanilla", pair), crosstalk("lion", pair)
     low, high = sorted(c["solo_range"])
     print(f"   chi <= 0.06: {gate('T2 chi ' + name, c['chi'] <= 0.06)}; fit >= 0.9: {gate('T2 fit ' + name, min(c['fit_r2']) >= 0.9)}; "
           f"'still' at most half of vanilla's: {gate('T2 still ' + name, moved <= 0.5 * theirs)}; reaches within 1.25: {gate('T3 reach ' + name, high <= 1.25 * low)}")
 
 
 def crosstalk_of_object():
-    c, _ = crosstalk("lion", ("pan_left", OBJECT), a.seeds)
+    c, _ = crosstalk("lion", ("pan_left", OBJECT))
     print(f"   chi <= 0.15: {gate('T6', c['chi'] <= 0.15)}")
 
 
@@ -199,7 +207,7 @@ def report():
             row("tokenless " + n, linearity, "tokenless", "lion without its token, no table", n, a.seeds // 2, gated=False)
             row("raw " + n, linearity, "raw", "lion, no table", n, a.seeds // 2, gated=False)
         row("T1 " + n, linearity, "lion", "lion", n, a.seeds)
-    print(f"\nT2 cross-talk, {a.grid_seeds} seeds (vanilla's chi {vanilla_seeds()}, with an object {a.seeds}), 5x5 | chi (interval) | linear fit R2 | 'still' moved | solo reach")
+    print("\nT2 cross-talk, 5x5 | seeds | chi (interval) | linear fit R2 | 'still' moved | solo reach")
     for pair in PAIRS:
         row("T2 " + "+".join(pair), crosstalk_of_cameras, pair)
     row("T6", crosstalk_of_object)

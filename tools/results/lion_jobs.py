@@ -19,7 +19,7 @@ p.add_argument("--shift", type=float, default=6, help="of their noise levels: mo
 p.add_argument("--control", default="{}", help="settings of lion's token, JSON")
 p.add_argument("--seeds", type=int, default=32)
 p.add_argument("--grid-seeds", type=int, default=64)
-p.add_argument("--vanilla-seeds", type=int, default=16, help="of the plain LoRA's grids, whose cross-talk no gate asks for")
+p.add_argument("--vanilla-seeds", type=int, default=8, help="of the plain LoRA's grids, whose cross-talk no gate asks for")
 p.add_argument("--only", choices=["clips", "train", "generate", "score"], action="append")
 p.add_argument("--adapters", help="folder with trained adapters (lion/NAME.safetensors, vanilla/…, plain/…) to take instead of training")
 a = p.parse_args()
