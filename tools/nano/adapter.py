@@ -24,14 +24,12 @@ from safetensors.torch import save_file
 import nano
 from fastwan import FastWan
 from filters import FILTERS
-from vocabulary import rows
+from vocabulary import OPPOSITE, rows
 
 # No keys and values of the self-attention: through them a frame would see the strengths of the others.  No cross-attention: at an
 # empty prompt it adds a constant, whatever the adapter does to it.
 TARGETS = ["attn1.to_q", "attn1.to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 CAMERA_TARGETS = ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "ffn.net.0.proj", "ffn.net.2"]
-OPPOSITE = {"pan_left": "pan_right", "tilt_up": "tilt_down", "zoom_in": "zoom_out"}
-OPPOSITE.update({v: k for k, v in OPPOSITE.items()})
 CAMERA_SIZES = [((8, 8), .6), ((12, 8), .2), ((12, 12), .2)]
 SIZES = [((12, 8), .15), ((12, 12), .25), ((18, 10), .25), ((24, 14), .2), ((32, 18), .15)]
 

@@ -13,10 +13,7 @@ import torch
 from safetensors.torch import save_file
 from filters import FILTERS
 from render import FRAMES, Renderer
-from vocabulary import CAPTION_LENGTH
-
-OPPOSITE = {"pan_left": "pan_right", "tilt_up": "tilt_down", "zoom_in": "zoom_out"}
-OPPOSITE.update({v: k for k, v in OPPOSITE.items()})
+from vocabulary import CAPTION_LENGTH, OPPOSITE
 
 
 def shown(frames):

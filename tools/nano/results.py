@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from adapter import OPPOSITE
 from filters import FILTERS
 from render import Renderer
 from sheet import psnr, read_clip
 from taef2 import TAEF2
+from vocabulary import OPPOSITE
 
 STRENGTHS = [0, .25, .5, .75, 1]
 STYLES = ["oil", "lineart", "halftone", "mosaic", "duotone", "poster"]

@@ -17,9 +17,10 @@ CUTOUTS = ["balloons", "baseball", "beagle", "burger", "bus", "croissant", "dice
 WORDS = ["<pad>"] + STYLES + CAMERAS + PATHS + SCENES + CUTOUTS
 ROW = {w: i for i, w in enumerate(WORDS)}
 
-_OPPOSITE = {"pan_left": "pan_right", "tilt_up": "tilt_down", "zoom_in": "zoom_out", "roll_cw": "roll_ccw", "right": "left", "up": "down"}
-_OPPOSITE.update({b: a for a, b in _OPPOSITE.items()})
-REVERSED = [ROW[_OPPOSITE.get(w, w)] for w in WORDS]       # row of a word -> row of what it is when the clip is played backwards
+OPPOSITE = {"pan_left": "pan_right", "tilt_up": "tilt_down", "zoom_in": "zoom_out"}     # the moves that adapters are made for
+OPPOSITE.update({b: a for a, b in OPPOSITE.items()})
+_BACKWARDS = {**OPPOSITE, "roll_cw": "roll_ccw", "roll_ccw": "roll_cw", "right": "left", "left": "right", "up": "down", "down": "up"}
+REVERSED = [ROW[_BACKWARDS.get(w, w)] for w in WORDS]       # row of a word -> row of what it is when the clip is played backwards
 
 # photos.tsv: licence-clean photos (name of the file without its suffix), what is on them, author, licence, source
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "photos.tsv"), encoding="utf-8") as _file:
