@@ -139,6 +139,8 @@ import Testing
           result.errors.split(separator: "\n").count == 1 && result.errors.contains(word), "\(result.errors)")
       }
       #expect(try run(["train", "lora"]).status == 2)
+      let unused = try run(arguments + output + ["--width", "64"])
+      #expect(unused.status == 2 && unused.errors.contains("--width"), "\(unused.errors)")
       #expect(try run(["train", "sideways", "--show-recipe"]).status == 1)
     }
   }
@@ -153,6 +155,11 @@ import Testing
       let output = folder + "/a.safetensors"
       let made = try run(arguments + ["--steps", "1", "--output", output, "--moves", "pan_left"])
       #expect(made.status == 0 && FileManager.default.fileExists(atPath: output), "\(made.errors)")
+      let alone = try run(
+        arguments.map { $0 == folder + "/clips" ? $0 + "/video.mp4" : $0 } + [
+          "--steps", "1", "--output", folder + "/alone.safetensors", "--moves", "pan_left",
+        ])
+      #expect(alone.status == 0, "\(alone.errors)")
       try Data("text".utf8).write(to: URL(fileURLWithPath: folder + "/clips/broken.jpg"))
       let refused = try run(
         arguments + ["--steps", "1", "--output", folder + "/b.safetensors", "--moves", "pan_left"])

@@ -70,8 +70,10 @@ public final class MediaReader {
   }
 
   /// The next picture; nil at the end.
-  /// - Throws: `MediaError` with the first error of the pipeline.
+  /// - Throws: `MediaError` with the first error of the pipeline, or when its elements came to a rest without an error, an end or
+  ///   a picture.
   public func next() throws(MediaError) -> MediaPicture? {
+    var wasIdle = false
     while true {
       if let sample = gst_app_sink_try_pull_sample(sink, 50 * 1_000_000) {
         defer { gst_sample_unref(sample) }
@@ -84,6 +86,42 @@ public final class MediaReader {
         throw MediaError(description: "'\(path)' cannot be decoded: \(Self.text(failure))")
       }
       if gst_app_sink_is_eos(sink) != 0 { return nil }
+      // Twice, because what the last task left behind may have come after the look into the sink.
+      let isIdle = isIdle
+      if isIdle, wasIdle {
+        throw MediaError(description: "'\(path)' cannot be decoded: it ends before its first picture")
+      }
+      wasIdle = isIdle
+    }
+  }
+
+  /// Whether no pad has a task that runs: nothing will be pushed any more. decodebin drops an error of a demuxer that fails
+  /// before it is plugged in whole, and then neither an error nor an end ever comes.
+  private var isIdle: Bool {
+    let bin = UnsafeMutableRawPointer(pipeline).assumingMemoryBound(to: GstBin.self)
+    return !Self.contains(gst_bin_iterate_recurse(bin)) { element in
+      Self.contains(gst_element_iterate_pads(element.assumingMemoryBound(to: GstElement.self))) { pad in
+        gst_pad_get_task_state(pad.assumingMemoryBound(to: GstPad.self)) == GST_TASK_STARTED
+      }
+    }
+  }
+
+  /// Whether a list of objects, which is freed, has one like this; a list that changes meanwhile counts as having one.
+  private static func contains(
+    _ iterator: UnsafeMutablePointer<GstIterator>?, where matches: (UnsafeMutableRawPointer) -> Bool
+  ) -> Bool {
+    guard let iterator else { return false }
+    defer { gst_iterator_free(iterator) }
+    var item = GValue()
+    defer { g_value_unset(&item) }
+    while true {
+      switch gst_iterator_next(iterator, &item) {
+      case GST_ITERATOR_OK:
+        if let object = g_value_get_object(&item), matches(object) { return true }
+        g_value_reset(&item)
+      case GST_ITERATOR_DONE: return false
+      default: return true
+      }
     }
   }
 

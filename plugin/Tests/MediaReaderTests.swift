@@ -40,6 +40,10 @@ extension ElementTests {
         let error = #expect(throws: MediaError.self) { try MediaReader(path).next() }
         #expect("\(try #require(error))".contains(path))
       }
+      // decodebin keeps an error to itself when its demuxer is quicker than its plugging: seen once in four times.
+      for _ in 0..<30 {
+        #expect(throws: MediaError.self) { try MediaReader("\(folder)/cut.mp4").next() }
+      }
       let error = #expect(throws: MediaError.self) { try MediaReader(folder + "/none.mp4").next() }
       #expect("\(try #require(error))".contains("none.mp4"))
     }

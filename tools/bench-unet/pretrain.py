@@ -1,6 +1,6 @@
 """Trains a tiny AnimateDiff-style UNet on the judge kit's procedural clips: the bench on which MotionLoRA is measured.
 
-  python3 pretrain.py --judge DIR --work DIR --out model --image-minutes 8 --minutes 40
+  python3 pretrain.py --judge DIR --work DIR --out model --image-minutes 8 --minutes 40 [--ranks 2]
 
 diffusers' own classes at tiny size, without an autoencoder: 8 frames of 24x24 pixels as 6x6 latents of 4x4 patches
 ("pixel_patch" of model_index.json, torch's pixel_unshuffle). UNet2DConditionModel with levels of 48 and 64 channels and
@@ -9,17 +9,20 @@ per word. The clean clip is predicted ("sample"), since 48 channels have no room
 AnimateDiff's linear beta schedule; the error is weighted as that of v would be.
 
 First --image-minutes on single frames without motion modules, then whole clips with all parameters, --minutes in total. Clips are
-the kit's base mixture (first six object motions, first five cameras), never its held-out seeds. Minutes are of this process'
-processor time, so that neither pauses nor other jobs shorten the training. Interrupt at will: the same command goes on.
+the kit's base mixture (first six object motions, first five cameras), never its held-out seeds. --ranks starts that many one-thread
+processes whose gradients are averaged; each has a batch of its own. Minutes are of the first one's processor time, so that neither
+pauses nor other jobs shorten the training. Interrupt at will: the same command goes on.
 Memory that goes back to the system with every tensor costs a third of the time: MALLOC_MMAP_THRESHOLD_=4294967295
 MALLOC_TRIM_THRESHOLD_=34359738368 keep it.
 """
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 PATCH = 4
@@ -96,16 +99,26 @@ def main():
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--shift", type=float, default=2, help="of the noise levels towards high ones")
-    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--threads", type=int, default=1, help="of each rank")
+    p.add_argument("--ranks", type=int, default=1)
+    p.add_argument("--rank", type=int, default=-1, help=argparse.SUPPRESS)
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
+    os.makedirs(a.work, exist_ok=True)
+    if a.rank < 0 and a.ranks > 1:
+        if os.path.exists(f"{a.work}/rendezvous"):
+            os.remove(f"{a.work}/rendezvous")
+        runs = [subprocess.Popen([sys.executable] + sys.argv + ["--rank", str(i)]) for i in range(a.ranks)]
+        sys.exit(max(r.wait() for r in runs))
+    a.rank = max(a.rank, 0)
     sys.path.insert(0, a.judge)
     import world as W
     from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
-    os.makedirs(a.work, exist_ok=True)
+    if a.ranks > 1:
+        dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(a.work)}/rendezvous", rank=a.rank, world_size=a.ranks)
     image = UNet2DConditionModel(**UNET)
     model = UNetMotionModel.from_unet2d(image, MotionAdapter(**MOTION)).to(a.device)
     image = image.to(a.device)
@@ -146,13 +159,15 @@ def main():
         ema = {k: q.detach().clone() for k, q in named}
 
     def save():
+        if a.rank:
+            return
         torch.save(dict(values={k: q.detach() for k, q in named}, adam=adam.state_dict(), ema=ema, step=step, spent=spent, part=part,
                         begun=begun),
                    state + ".tmp")
         os.replace(state + ".tmp", state)
         if part == "clips":
             export(a.out, {k[2:]: v for k, v in ema.items() if k.startswith("m.")}, ema["t.weight"], W.WORD2ID,
-                   f"test bench, pixel space, no autoencoder; {step} steps, {spent / 60:.0f} minutes of one core")
+                   f"test bench, pixel space, no autoencoder; {step} steps, {spent / 60:.0f} minutes of {a.ranks} core{'s' * (a.ranks > 1)}")
 
     own = dict(named)
     losses, tick, last = [], clock(), time.time()
@@ -172,9 +187,9 @@ def main():
         rate = min(1, (step - begun + 1) / 100) * min(1, max(0.02, left / 0.4))
         for group in adam.param_groups:
             group["lr"] = a.lr * group["factor"] * rate
-        g = torch.Generator().manual_seed(7_000_003 * a.seed + step)
+        g = torch.Generator().manual_seed(7_000_003 * a.seed + step + 500_000 * a.rank)
         n = a.frames_batch if part == "image" else a.batch
-        clips, ids = batch(W, n // 3 if part == "image" else n, 11_000_027 * a.seed + step * 131, 3 if part == "image" else 8)
+        clips, ids = batch(W, n // 3 if part == "image" else n, 11_000_027 * a.seed + (step * a.ranks + a.rank) * 131, 3 if part == "image" else 8)
         clips = patches(clips).to(a.device)
         if part == "image":
             clips = clips.transpose(1, 2).flatten(0, 1)
@@ -189,14 +204,23 @@ def main():
         loss = ((out - clips) / share.clamp(min=0.5)).square().mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()
+        used = spent + clock() - tick
+        if a.ranks > 1:                                             # the mean of the gradients and the loss, the first one's time
+            grads = [q.grad for _, q in named]
+            flat = torch.cat([x.flatten() for x in grads] + [loss.detach()[None], torch.tensor([used if a.rank == 0 else 0.0])])
+            dist.all_reduce(flat)
+            flat[:-1] /= a.ranks
+            for x, mean in zip(grads, flat.split([x.numel() for x in grads] + [2])):
+                x.copy_(mean.view_as(x))
+            loss, used = flat[-2], flat[-1].item()
         torch.nn.utils.clip_grad_norm_([q for _, q in named], 1.0)
         adam.step()
         decay = min(0.998, (1 + step - begun) / (20 + step - begun))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.values()), [own[k] for k in ema], 1 - decay)
-        step, spent, tick = step + 1, spent + clock() - tick, clock()
+        step, spent, tick = step + 1, used, tick + used - spent if a.rank == 0 else clock()
         losses.append(loss.item())
-        if step % 50 == 0:
+        if step % 50 == 0 and a.rank == 0:
             line = json.dumps(dict(step=step, part=part, loss=round(sum(losses) / len(losses), 5), seconds=round(spent)))
             print(line, flush=True)
             print(line, file=log, flush=True)

@@ -21,7 +21,7 @@ struct DatasetScan {
       names = Self.list(folder)
       return
     }
-    guard [".safetensors", ".y4m"].contains(where: folder.hasSuffix) else {
+    guard ([".safetensors", ".y4m"] + Self.mediaEndings).contains(where: folder.hasSuffix) else {
       throw .notAFolder(path: folder)
     }
     // One file is a folder that holds it and what says more about it.

@@ -112,6 +112,11 @@ struct Train: ParsableCommand {
     guard source == nil || moves == nil else {
       throw ValidationError("--source goes with clips, not with --moves; leave one of them out.")
     }
+    guard size.isModels || sampleEvery > 0 || moves.map({ $0 != "pace" }) == true else {
+      throw ValidationError(
+        "--width and --height are those of clips that a camera move or --sample-every makes; ask for one of them."
+      )
+    }
     guard (0...10_000_000).contains(sampleEvery) else {
       throw ValidationError("--sample-every must lie in 0…10000000.")
     }

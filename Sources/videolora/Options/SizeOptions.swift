@@ -16,6 +16,9 @@ struct SizeOptions: ParsableArguments {
     }
   }
 
+  /// Whether both are left to the model.
+  var isModels: Bool { width == 0 && height == 0 }
+
   func resolved(_ info: ModelInfo) -> (width: Int, height: Int) {
     (width > 0 ? width : info.trainedWidth, height > 0 ? height : info.trainedHeight)
   }
