@@ -9,7 +9,7 @@ per word. The clean clip is predicted ("sample"), since 48 channels have no room
 AnimateDiff's linear beta schedule; the error is weighted as that of v would be.
 
 First --image-minutes on single frames without motion modules, then whole clips with all parameters, --minutes in total. Clips are
-the kit's base mixture (first six object motions, first five cameras), never its held-out seeds. --ranks starts that many one-thread
+the kit's first six object motions and all its cameras, never its held-out seeds. --ranks starts that many one-thread
 processes whose gradients are averaged; each has a batch of its own. Minutes are of the first one's processor time, so that neither
 pauses nor other jobs shorten the training. Interrupt at will: the same command goes on.
 Memory that goes back to the system with every tensor costs a third of the time: MALLOC_MMAP_THRESHOLD_=4294967295
@@ -42,14 +42,15 @@ def patches(clips):
 
 
 def batch(W, n, seed, frames=8):
-    """Clips and word ids of the kit's base mixture, with its caption dropout."""
-    clips, label = W.clips(n, seed, F=frames, motions=W.BASE_MOTIONS, cameras=W.BASE_CAMERAS, still_frac=0.1, static_frac=0.35)
+    """Clips and word ids: the kit's base mixture with all its cameras and more clips in which only the camera moves, which is
+    what MotionLoRA is asked for and a small part of a clip's error"""
+    clips, label = W.clips(n, seed, F=frames, motions=W.BASE_MOTIONS, cameras=W.CAMERAS, still_frac=0.5, static_frac=0.2)
     ids = W.label_tokens(label)
     g = torch.Generator().manual_seed(seed + 7)
     keep, whole = torch.rand(n, 4, generator=g), torch.rand(n, 1, generator=g)
     drop = torch.full((n, 4), 0.05)
     drop[:, 2] = torch.where(label["motion"] == 0, 0.5, 0.05)
-    drop[:, 3] = torch.where(label["camera"] == 0, 0.5, 0.05)
+    drop[:, 3] = torch.where(label["camera"] == 0, 0.8, 0.03)     # no word: most likely at rest
     ids[:, :4] = ids[:, :4] * (keep > drop)
     return clips, ids * (whole > 0.1)
 
