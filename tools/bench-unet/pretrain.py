@@ -3,7 +3,7 @@
   python3 pretrain.py --judge DIR --work DIR --out model --image-minutes 8 --minutes 40 [--ranks 2]
 
 diffusers' own classes at tiny size, without an autoencoder: 8 frames of 24x24 pixels as 6x6 latents of 4x4 patches
-("pixel_patch" of model_index.json, torch's pixel_unshuffle). UNet2DConditionModel with levels of 48 and 64 channels and
+("pixel_patch" of model_index.json, torch's pixel_unshuffle) with planes of x, y and t beside them. UNet2DConditionModel with levels of 48 and 64 channels and
 cross-attention at 3x3, then a MotionAdapter with a module in the middle (v2's layout). Text is the kit's: a row of a table
 per word. The clean clip is predicted ("sample"), since 48 channels have no room for the 48 numbers of noise in every patch, over
 AnimateDiff's linear beta schedule; the error is weighted as that of v would be.
@@ -26,7 +26,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 PATCH = 4
-UNET = dict(sample_size=6, in_channels=48, out_channels=48, block_out_channels=(48, 64), layers_per_block=1, norm_num_groups=8,
+UNET = dict(sample_size=6, in_channels=51, out_channels=48, block_out_channels=(48, 64), layers_per_block=1, norm_num_groups=8,
             cross_attention_dim=64, attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
 MOTION = dict(block_out_channels=(48, 64), motion_layers_per_block=1, motion_norm_num_groups=8, motion_num_attention_heads=4,
@@ -39,6 +39,15 @@ SCHEDULER = dict(_class_name="DDIMScheduler", num_train_timesteps=1000, beta_sta
 def patches(clips):
     """[n, 3, f, h, w] as [n, 48, f, h / 4, w / 4]"""
     return torch.nn.functional.pixel_unshuffle(clips.transpose(1, 2), PATCH).transpose(1, 2)
+
+
+def with_planes(x):
+    """[n, 48, (f,) h, w] with the engine's coordinate planes x, y and t behind; single frames have t = 0"""
+    axis = lambda count: (torch.arange(count, device=x.device) * 2 + 1) / count - 1
+    f = x.shape[2] if x.ndim == 5 else 1
+    t, y, w = torch.meshgrid(axis(f), axis(x.shape[-2]), axis(x.shape[-1]), indexing="ij")
+    planes = torch.stack([w, y, t]).view((1, 3) + x.shape[2:])
+    return torch.cat([x, planes.expand((len(x),) + planes.shape[1:])], 1)
 
 
 def batch(W, n, seed, frames=8):
@@ -86,6 +95,7 @@ def export(out, state, table, words, note):
         "_class_name": "AnimateDiffPipeline", "unet": ["diffusers", "UNet2DConditionModel"],
         "motion_adapter": ["diffusers", "MotionAdapter"], "scheduler": ["diffusers", "DDIMScheduler"],
         "text_encoder": ["tags", "TagTable"], "tokenizer": [None, None], "vae": [None, None], "pixel_patch": PATCH,
+        "coordinate_planes": "xyt",
         "videolora": {"clip_length": 8, "width": 24, "height": 24, "steps": 20, "guidance_scale": 3, "overlap": 4}, "_note": note})
 
 
@@ -201,7 +211,7 @@ def main():
         noise = torch.randn(clips.shape, generator=g).to(a.device)
         shape = (n,) + (1,) * (clips.ndim - 1)
         signal, share = alpha[t].sqrt().view(shape), (1 - alpha[t]).sqrt().view(shape)
-        out = net(signal * clips + share * noise, t, words, return_dict=False)[0]
+        out = net(with_planes(signal * clips + share * noise), t, words, return_dict=False)[0]
         loss = ((out - clips) / share.clamp(min=0.5)).square().mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()

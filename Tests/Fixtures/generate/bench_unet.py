@@ -2,12 +2,16 @@
 from given noise to frames. Run again whenever the bench was trained on."""
 import json
 import os
+import sys
 import torch
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from safetensors.torch import load_file
 from common import ROOT, generator, write
 
-MODEL = os.path.join(ROOT, "..", "..", "tools", "bench-unet", "model")
+BENCH = os.path.join(ROOT, "..", "..", "tools", "bench-unet")
+sys.path.insert(1, BENCH)
+from pretrain import with_planes
+MODEL = os.path.join(BENCH, "model")
 CAPTION = ["disc", "flat", "right", "pan_right"]
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)
@@ -21,7 +25,7 @@ noise = torch.randn(1, 48, 8, 6, 6, generator=generator(77))
 
 
 def predict(x, t, rows):
-    return model(x, t, rows.repeat_interleave(8, 0), return_dict=False)[0]
+    return model(with_planes(x), t, rows.repeat_interleave(8, 0), return_dict=False)[0]
 
 
 scheduler = DDIMScheduler.from_pretrained(MODEL + "/scheduler")
