@@ -73,7 +73,7 @@ public final class MediaReader {
   /// - Throws: `MediaError` with the first error of the pipeline, or when its elements came to a rest without an error, an end or
   ///   a picture.
   public func next() throws(MediaError) -> MediaPicture? {
-    var wasIdle = false
+    var idleLooks = 0
     while true {
       if let sample = gst_app_sink_try_pull_sample(sink, 50 * 1_000_000) {
         defer { gst_sample_unref(sample) }
@@ -86,12 +86,11 @@ public final class MediaReader {
         throw MediaError(description: "'\(path)' cannot be decoded: \(Self.text(failure))")
       }
       if gst_app_sink_is_eos(sink) != 0 { return nil }
-      // Twice, because what the last task left behind may have come after the look into the sink.
-      let isIdle = isIdle
-      if isIdle, wasIdle {
-        throw MediaError(description: "'\(path)' cannot be decoded: it ends before its first picture")
+      // Several times: a demuxer's task starts a moment after that of the element which found the file's type has ended.
+      idleLooks = isIdle ? idleLooks + 1 : 0
+      if idleLooks == 6 {
+        throw MediaError(description: "'\(path)' cannot be decoded: the decoder stops before the end")
       }
-      wasIdle = isIdle
     }
   }
 

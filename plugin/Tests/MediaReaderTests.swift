@@ -41,7 +41,7 @@ extension ElementTests {
         #expect("\(try #require(error))".contains(path))
       }
       // decodebin keeps an error to itself when its demuxer is quicker than its plugging: seen once in four times.
-      for _ in 0..<30 {
+      for _ in 0..<20 {
         #expect(throws: MediaError.self) { try MediaReader("\(folder)/cut.mp4").next() }
       }
       let error = #expect(throws: MediaError.self) { try MediaReader(folder + "/none.mp4").next() }
