@@ -3,9 +3,9 @@
   python3 pretrain.py --judge DIR --work DIR --out model --image-minutes 8 --minutes 40 [--ranks 2]
 
 diffusers' own classes at tiny size, without an autoencoder: 8 frames of 24x24 pixels as 6x6 latents of 4x4 patches
-("pixel_patch" of model_index.json, torch's pixel_unshuffle) with planes of x, y and t beside them. UNet2DConditionModel with levels of 48 and 64 channels and
-cross-attention at 3x3, then a MotionAdapter with a module in the middle (v2's layout). Text is the kit's: a row of a table
-per word. The clean clip is predicted ("sample"), since 48 channels have no room for the 48 numbers of noise in every patch, over
+("pixel_patch" of model_index.json, torch's pixel_unshuffle) with planes of x, y and t beside them. UNet2DConditionModel with
+levels of 48 and 64 channels and cross-attention at 3x3, then a MotionAdapter with a module in the middle (v2's layout). Text is the
+kit's: a row of a table per word. The clean clip is predicted ("sample"), since 48 channels have no room for the 48 numbers of noise in every patch, over
 AnimateDiff's linear beta schedule; the error is weighted as that of v would be.
 
 First --image-minutes on single frames without motion modules, then whole clips with all parameters, --minutes in total. Clips are
@@ -18,12 +18,13 @@ MALLOC_TRIM_THRESHOLD_=34359738368 keep it.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 import torch
-import torch.distributed as dist
 from safetensors.torch import save_file
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import ranks
+from planes import with_planes
 
 PATCH = 4
 UNET = dict(sample_size=6, in_channels=51, out_channels=48, block_out_channels=(48, 64), layers_per_block=1, norm_num_groups=8,
@@ -39,15 +40,6 @@ SCHEDULER = dict(_class_name="DDIMScheduler", num_train_timesteps=1000, beta_sta
 def patches(clips):
     """[n, 3, f, h, w] as [n, 48, f, h / 4, w / 4]"""
     return torch.nn.functional.pixel_unshuffle(clips.transpose(1, 2), PATCH).transpose(1, 2)
-
-
-def with_planes(x):
-    """[n, 48, (f,) h, w] with the engine's coordinate planes x, y and t behind; single frames have t = 0"""
-    axis = lambda count: (torch.arange(count, device=x.device) * 2 + 1) / count - 1
-    f = x.shape[2] if x.ndim == 5 else 1
-    t, y, w = torch.meshgrid(axis(f), axis(x.shape[-2]), axis(x.shape[-1]), indexing="ij")
-    planes = torch.stack([w, y, t]).view((1, 3) + x.shape[2:])
-    return torch.cat([x, planes.expand((len(x),) + planes.shape[1:])], 1)
 
 
 def batch(W, n, seed, frames=8):
@@ -117,19 +109,12 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     os.makedirs(a.work, exist_ok=True)
-    if a.rank < 0 and a.ranks > 1:
-        if os.path.exists(f"{a.work}/rendezvous"):
-            os.remove(f"{a.work}/rendezvous")
-        runs = [subprocess.Popen([sys.executable] + sys.argv + ["--rank", str(i)]) for i in range(a.ranks)]
-        sys.exit(max(r.wait() for r in runs))
-    a.rank = max(a.rank, 0)
+    ranks.start(a)
     sys.path.insert(0, a.judge)
     import world as W
     from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
-    if a.ranks > 1:
-        dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(a.work)}/rendezvous", rank=a.rank, world_size=a.ranks)
     image = UNet2DConditionModel(**UNET)
     model = UNetMotionModel.from_unet2d(image, MotionAdapter(**MOTION)).to(a.device)
     image = image.to(a.device)
@@ -216,21 +201,15 @@ def main():
         adam.zero_grad(set_to_none=True)
         loss.backward()
         used = spent + clock() - tick
-        if a.ranks > 1:                                             # the mean of the gradients and the loss, the first one's time
-            grads = [q.grad for _, q in named]
-            flat = torch.cat([x.flatten() for x in grads] + [loss.detach()[None], torch.tensor([used if a.rank == 0 else 0.0])])
-            dist.all_reduce(flat)
-            flat[:-1] /= a.ranks
-            for x, mean in zip(grads, flat.split([x.numel() for x in grads] + [2])):
-                x.copy_(mean.view_as(x))
-            loss, used = flat[-2], flat[-1].item()
+        # the first one's time counts, so that all end together
+        value, used = ranks.average(a, [q for _, q in named], loss.item(), used * (a.ranks if a.rank == 0 else 0))
         torch.nn.utils.clip_grad_norm_([q for _, q in named], 1.0)
         adam.step()
         decay = min(0.998, (1 + step - begun) / (20 + step - begun))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.values()), [own[k] for k in ema], 1 - decay)
         step, spent, tick = step + 1, used, tick + used - spent if a.rank == 0 else clock()
-        losses.append(loss.item())
+        losses.append(value)
         if step % 50 == 0 and a.rank == 0:
             line = json.dumps(dict(step=step, part=part, loss=round(sum(losses) / len(losses), 5), seconds=round(spent)))
             print(line, flush=True)

@@ -1,8 +1,11 @@
 """The nano model: build, save and load in diffusers' layout, captions, latents, sampling (text and video to video)."""
 import json
 import os
+import sys
 import torch
 from safetensors.torch import load_file, save_file
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from planes import with_planes
 from vocabulary import CAPTION_LENGTH, ROW, TEXT_WIDTH, WORDS, rows
 
 CONFIG = dict(patch_size=(1, 2, 2), num_attention_heads=6, attention_head_dim=32, in_channels=35, out_channels=32,
@@ -26,14 +29,6 @@ class TagTable(torch.nn.Module):
 
     def forward(self, ids):
         return self.weight[ids] * (ids != 0).unsqueeze(-1).to(self.weight.dtype)
-
-
-def with_planes(x):
-    """[B,C,F,H,W] -> [B,C+3,F,H,W]: planes x, y, t with values (2i+1)/n - 1 follow the latents."""
-    B, _, T, H, W = x.shape
-    x_, y_, t_ = (((2 * torch.arange(n, device=x.device, dtype=x.dtype) + 1) / n - 1) for n in (W, H, T))
-    planes = torch.stack([x_.view(1, 1, W).expand(T, H, W), y_.view(1, H, 1).expand(T, H, W), t_.view(T, 1, 1).expand(T, H, W)])
-    return torch.cat([x, planes.unsqueeze(0).expand(B, 3, T, H, W)], 1)
 
 
 def _dump(path, value):

@@ -11,7 +11,6 @@ import glob
 import json
 import math
 import os
-import subprocess
 import sys
 import time
 import torch
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 import nano
 from fastwan import FastWan
+import ranks
 from vocabulary import REVERSED, rows
 
 # latent sizes (w, h) a batch is cut to, with their share of the batches
@@ -133,9 +133,6 @@ def train(a):
         print(f"goes on at step {step} after {spent:.0f} s", flush=True)
     else:
         data.mean, data.std = data.statistics()
-    if a.ranks > 1:
-        import torch.distributed as dist
-        dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(a.work)}/rendezvous", rank=a.rank, world_size=a.ranks)
     forward, params = FastWan(model), matrices + others
 
     def save():
@@ -165,17 +162,7 @@ def train(a):
         for p in params:
             p.grad = None
         loss.backward()
-        if a.ranks > 1:
-            flat = torch.cat([p.grad.flatten() for p in params] + [torch.tensor([spent, loss.item()])])
-            dist.all_reduce(flat)
-            flat /= a.ranks
-            at = 0
-            for p in params:
-                p.grad.copy_(flat[at:at + p.numel()].view_as(p))
-                at += p.numel()
-            spent, value = flat[-2].item(), flat[-1].item()
-        else:
-            value = loss.item()
+        spent, value = ranks.average(a, params, spent, loss.item())
         left = 1 - spent / (a.minutes * 60)
         lr = a.lr * min(1, (step + 1) / 100) * min(1, max(.02, left / .4))
         adam.param_groups[0]["lr"] = lr
@@ -220,12 +207,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--save-every", type=float, default=180)
     a = p.parse_args()
-    if a.rank < 0 and a.ranks > 1:
-        if os.path.exists(f"{a.work}/rendezvous"):
-            os.remove(f"{a.work}/rendezvous")
-        runs = [subprocess.Popen([sys.executable] + sys.argv + ["--rank", str(i)]) for i in range(a.ranks)]
-        sys.exit(max(r.wait() for r in runs))
-    a.rank = max(a.rank, 0)
+    ranks.start(a)
     train(a)
 
 

@@ -8,10 +8,10 @@ from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMo
 from safetensors.torch import load_file
 from common import ROOT, generator, write
 
-BENCH = os.path.join(ROOT, "..", "..", "tools", "bench-unet")
-sys.path.insert(1, BENCH)
-from pretrain import with_planes
-MODEL = os.path.join(BENCH, "model")
+TOOLS = os.path.join(ROOT, "..", "..", "tools")
+sys.path.insert(1, TOOLS)
+from planes import with_planes
+MODEL = os.path.join(TOOLS, "bench-unet", "model")
 CAPTION = ["disc", "flat", "right", "pan_right"]
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)
