@@ -81,17 +81,7 @@ final class TestElement {
   }
 
   /// Everything that has come out so far.
-  func pullAll() -> [OutputFrame] {
-    var frames: [OutputFrame] = []
-    while let buffer = gst_harness_try_pull(harness) {
-      frames.append(
-        OutputFrame(
-          pts: buffer.pointee.pts, dts: buffer.pointee.dts, duration: buffer.pointee.duration,
-          flags: buffer.pointee.mini_object.flags, bytes: bytes(of: buffer)))
-      gst_buffer_unref(buffer)
-    }
-    return frames
-  }
+  func pullAll() -> [OutputFrame] { pulledFrames(harness) }
 
   /// Events that have come out, by type name.
   func pullEvents() -> [String] {
@@ -247,6 +237,19 @@ func laidOut(_ pixels: [UInt8], _ width: Int, _ height: Int, channels: Int) -> [
     }
   }
   return bytes
+}
+
+/// Frames that a harness holds at the moment.
+func pulledFrames(_ harness: UnsafeMutablePointer<GstHarness>) -> [OutputFrame] {
+  var frames: [OutputFrame] = []
+  while let buffer = gst_harness_try_pull(harness) {
+    frames.append(
+      OutputFrame(
+        pts: buffer.pointee.pts, dts: buffer.pointee.dts, duration: buffer.pointee.duration,
+        flags: buffer.pointee.mini_object.flags, bytes: bytes(of: buffer)))
+    gst_buffer_unref(buffer)
+  }
+  return frames
 }
 
 func bytes(of buffer: UnsafeMutablePointer<GstBuffer>) -> [UInt8] {

@@ -22,17 +22,8 @@ extension ElementTests {
       gst_element_set_state(harness.pointee.element, GST_STATE_PLAYING)
       var frames: [OutputFrame] = []
       var messages: [BusMessage] = []
-      func drain() {
-        while let buffer = gst_harness_try_pull(harness) {
-          frames.append(
-            OutputFrame(
-              pts: buffer.pointee.pts, dts: buffer.pointee.dts, duration: buffer.pointee.duration,
-              flags: buffer.pointee.mini_object.flags, bytes: bytes(of: buffer)))
-          gst_buffer_unref(buffer)
-        }
-      }
       for _ in 0..<2000 {
-        drain()
+        frames += pulledFrames(harness)
         messages += CGStreamerMessages.take(bus)
         guard let event = gst_harness_try_pull_event(harness) else {
           g_usleep(5000)
@@ -42,7 +33,7 @@ extension ElementTests {
         if event.pointee.type == GST_EVENT_EOS { break }
       }
       // The last frames may have come between the look for them and the EOS.
-      drain()
+      frames += pulledFrames(harness)
       messages += CGStreamerMessages.take(bus)
       return (frames, messages)
     }

@@ -33,7 +33,7 @@ def main():
     p.add_argument("--seed", type=int, default=3)
     a = p.parse_args()
     torch.set_num_threads(1)
-    recipe = "pairs" if a.filter else "zoom" if a.camera.startswith("zoom") else "move"
+    recipe = "pairs" if a.filter else "move"
     renderer = Renderer(a.photos, a.sprites, a.seed, recipe)
     groups = {}
     for index in range(a.count):

@@ -2,9 +2,10 @@
 
   python3 pretrain.py --work DIR --out models/nano --minutes 60 [--device cuda] [--ranks 2]
 
-Flow matching (v = noise - clip) with logit-normal times, captions dropped 12 % of the time, single words 10 %.  Muon for the
-matrices of the blocks, AdamW for the rest, EMA.  --ranks starts that many one-thread processes whose gradients are averaged
-(on CPUs quicker than threads).  New shards of a prepare.py that still runs are picked up every few minutes.
+Flow matching (v = noise - clip) with logit-normal times, captions dropped 12 % of the time, single words 10 %; half of the clips
+with the noise that frames share in video to video.  Muon for the matrices of the blocks, AdamW for the rest, EMA.  --ranks starts
+that many one-thread processes whose gradients are averaged (on CPUs quicker than threads).  New shards of a prepare.py that still runs
+are picked up every few minutes.
 """
 import argparse
 import glob
@@ -75,6 +76,15 @@ class Latents:
         ids = torch.tensor(ids)
         ids = ids * (torch.rand(ids.shape, generator=g) > .1)
         return z, ids * (torch.rand(count, 1, generator=g) > .12)
+
+
+def noise_like(z, s, g):
+    """Unit noise for clips [n,32,F,h,w] at levels s [n]: for one half every frame its own, for the other as the engine's StreamNoise has
+    it on the way down from a level of at least s, mostly one noise for all frames."""
+    start = s + (1 - s) * torch.rand(s.shape, generator=g)
+    common = .95 * (1 - start ** 4) * (torch.rand(s.shape, generator=g) < .5)
+    common = common.view(-1, 1, 1, 1, 1)
+    return (1 - common).sqrt() * torch.randn(z.shape, generator=g) + common.sqrt() * torch.randn(z[:, :, :1].shape, generator=g)
 
 
 def orthogonal(g):
@@ -149,12 +159,11 @@ def train(a):
         bucket = BUCKETS[int(torch.multinomial(shares, 1, generator=shared))][0]
         count = max(2 * a.ranks, TOKENS // (2 * bucket[0] * bucket[1])) // a.ranks
         z, ids = data.batch(own, bucket, count)
-        z, ids = z.to(a.device), ids.to(a.device)
         # strata of a logit-normal (mean 0, deviation 1), one in eight uniform
         u = (torch.arange(count) + torch.rand(count, generator=own)) / count
         s = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)))
-        s = torch.where(torch.rand(count, generator=own) < .125, torch.rand(count, generator=own), s).to(a.device)
-        noise = torch.randn(z.shape, generator=own).to(a.device)
+        s = torch.where(torch.rand(count, generator=own) < .125, torch.rand(count, generator=own), s)
+        z, ids, s, noise = (v.to(a.device) for v in (z, ids, s, noise_like(z, s, own)))
         sv = s.view(-1, 1, 1, 1, 1)
         with torch.autocast(a.device.split(":")[0], torch.bfloat16, enabled=a.bf16):
             v = forward(nano.with_planes((1 - sv) * z + sv * noise), s * 1000, table(ids))
@@ -162,6 +171,7 @@ def train(a):
         for p in params:
             p.grad = None
         loss.backward()
+        spent, tick = spent + clock() - tick, clock()
         spent, value = ranks.average(a, params, spent, loss.item())
         left = 1 - spent / (a.minutes * 60)
         lr = a.lr * min(1, (step + 1) / 100) * min(1, max(.02, left / .4))
@@ -173,7 +183,6 @@ def train(a):
             now = both.state_dict()
             torch._foreach_lerp_(list(ema.values()), [now[k] for k in ema], 1 - keep)
         step += 1
-        spent, tick = spent + clock() - tick, clock()
         losses.append(value)
         if a.rank == 0 and (step % 50 == 0 or step in (1, 10)):
             line = json.dumps(dict(step=step, loss=round(sum(losses) / len(losses), 5), seconds=round(spent), lr=round(lr, 6),

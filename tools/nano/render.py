@@ -17,13 +17,14 @@ SIZES = [((256, 144), .22), ((144, 256), .03), ((192, 192), .12), ((192, 112), .
 
 MOVES = ["pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out"]
 # share of clips that move, how far (in frame heights; log zoom), sizes.  `base` for the model, `style` for pairs of style adapters
-# (mostly stills, a frame costs an eighth), `camera` for camera adapters: constant speed, one of the six moves, no moving cut-outs
+# (mostly stills, a frame costs an eighth), `camera` for camera adapters: constant speed, one of the six moves (a zoom twice as far: less
+# is hardly seen), no moving cut-outs; `still` and `move` add cheap variety to the base
 RECIPES = {"base": dict(moving=.4, far=(.05, .45), sizes=SIZES), "style": dict(moving=.2, far=(.05, .3), sizes=SIZES),
            "camera": dict(moving=1, far=(.14, .2), sizes=[((64, 64), .5), ((96, 64), .2), ((64, 96), .1), ((96, 96), .2)])}
-# the clips that clips.py writes for `videolora train`: pairs of styles, moves; a zoom must go further to be seen
+RECIPES["still"] = dict(moving=0, far=(0, 0), sizes=SIZES)
+# the clips that clips.py writes for `videolora train`: pairs of styles, moves
 RECIPES["pairs"] = dict(moving=.15, far=(.05, .3), sizes=[((96, 96), .4), ((144, 80), .3), ((192, 112), .2), ((256, 144), .1)])
 RECIPES["move"] = dict(moving=1, far=(.14, .22), sizes=[((64, 64), .3), ((96, 64), .2), ((96, 96), .5)])
-RECIPES["zoom"] = {**RECIPES["move"], "far": (.28, .4)}
 
 
 def pyramid(picture):
@@ -61,7 +62,7 @@ def sample(levels, x, y, step, padding):
 
 class Renderer:
     def __init__(self, photo_folders, sprite_folder, seed, recipe="base"):
-        self.recipe, self.plain = RECIPES[recipe], recipe in ("camera", "move", "zoom")
+        self.recipe, self.plain = RECIPES[recipe], recipe in ("camera", "move")
         self.photos = load_pictures(photo_folders, "RGB", PHOTO_TAGS)
         self.sprites = load_pictures([sprite_folder], "RGBA") if sprite_folder else {}
         self.seed = seed
@@ -85,7 +86,7 @@ class Renderer:
             elif tag.startswith("tilt"):
                 dy = a * u * (1 if tag == "tilt_up" else -1)
             elif tag.startswith("zoom"):
-                z = a * u * (1 if tag == "zoom_in" else -1)
+                z = (2 if self.plain else 1) * a * u * (1 if tag == "zoom_in" else -1)
             else:
                 r = .8 * a * u * (1 if tag == "roll_cw" else -1)
         return str(tag), np.stack([dx, dy], 1), z, r
