@@ -6,7 +6,7 @@ out=${1:-$root/out}
 clip=$root/media/big_buck_bunny_5s.mp4
 mkdir -p "$out"
 line="gst-launch-1.0 -m filesrc location=$clip ! decodebin ! videoconvert ! videoscale \
-! video/x-raw,format=RGB,width=256,height=144 ! videolora loras=<builtin:poster> lora_0::strength=1 strength=0.5 ! queue \
+! video/x-raw,format=RGB,width=256,height=144 ! videolora loras=<builtin:oil> lora_0::strength=1 strength=0.5 ! queue \
 ! videoconvert ! video/x-raw,format=I420 ! x264enc quantizer=18 pass=quant bframes=0 ! h264parse ! mp4mux \
 ! filesink location=$out/demo.mp4"
 log=$(mktemp)

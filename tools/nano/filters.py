@@ -21,21 +21,14 @@ def blur(x, sigma):
     return F.conv2d(F.conv2d(x, k.unsqueeze(2)), k.unsqueeze(3)).view(n, c, h, w)
 
 
-def ink(x, sigma=1.0, gain=1.0):
-    """0 where a dark outline runs, 1 elsewhere: a thresholded difference of Gaussians of the brightness"""
-    y = luma(x)
-    d = blur(y, sigma) - .96 * blur(y, 1.6 * sigma)
-    edges = torch.sigmoid((d - .004 * gain) * 220)
-    return edges
-
-
 def lineart(x):
-    """Soft broad ink lines on warm paper, a light wash in the darkest parts."""
+    """A blueprint: light lines where the brightness has dark outlines (a difference of Gaussians), on faintly squared blue paper."""
     y = luma(x)
-    lines = torch.sigmoid((blur(y, 2.2) - .96 * blur(y, 3.5) - .004) * 110)
-    wash = .72 + .28 * torch.sigmoid((blur(y, 1.5) - .25) * 24)
-    paper, tint = colour(x, .98, .95, .87), colour(x, .10, .10, .16)
-    return tint + (paper - tint) * lines * wash
+    line = torch.sigmoid((blur(y, 3.2) - blur(y, 2.0) - .02) * 130)
+    at = lambda size: (torch.arange(size, device=x.device) % 16 < 2).float()
+    squares = .15 * torch.maximum(at(x.shape[2]).view(-1, 1), at(x.shape[3]).view(1, -1))
+    paper, tint = colour(x, .06, .16, .55), colour(x, .88, .93, 1.0)
+    return paper + (tint - paper) * torch.maximum(line, squares)
 
 
 def duotone(x):
@@ -46,13 +39,11 @@ def duotone(x):
 
 
 def poster(x):
-    """Three flat inks (night blue, vermilion, cream) with dark outlines."""
-    y = blur(luma(x), 1.0)
-    a, b = torch.sigmoid((y - .32) * 24), torch.sigmoid((y - .60) * 24)
-    inks = [torch.tensor(c, device=x.device).view(1, 3, 1, 1) for c in ([.07, .09, .30], [.86, .28, .20], [.99, .92, .74])]
-    flat = inks[0] + (inks[1] - inks[0]) * a + (inks[2] - inks[1]) * b
-    line = ink(x, 1.2)
-    return flat * (.25 + .75 * line)
+    """A soft screen print in three inks (night blue, vermilion, yellow) by brightness."""
+    y = blur(luma(x), 1.5)
+    a, b = torch.sigmoid((y - .32) * 12), torch.sigmoid((y - .60) * 12)
+    night, red, sun = colour(x, .07, .09, .45), colour(x, .95, .22, .15), colour(x, 1.0, .92, .55)
+    return night + (red - night) * a + (sun - red) * b
 
 
 def shifted(x, dx, dy):
@@ -61,9 +52,9 @@ def shifted(x, dx, dy):
     return p[:, :, abs(dy) - dy:abs(dy) - dy + h, abs(dx) - dx:abs(dx) - dx + w]
 
 
-def oil(x, radius=5):
-    """Oil on canvas: Kuwahara with soft choice (the means of five discs around a pixel, the calmer the heavier), strong warm
-    colours, and the weave of the canvas."""
+def oil(x, radius=6, depth=.32):
+    """Oil: Kuwahara with soft choice (the means of five discs around a pixel, the calmer the heavier), strong warm colours, and the
+    relief of short diagonal brush strokes."""
     r = .35 * radius
     mean = blur(x, r)
     unrest = (blur(x * x, r) - mean * mean).sum(1, keepdim=True).clamp(min=0).sqrt()
@@ -75,11 +66,12 @@ def oil(x, radius=5):
     y = total / weights
     grey = luma(y)
     y = (grey + (y - grey) * 1.8) * colour(x, 1.04, .97, .85)
-    u, v = (torch.arange(n, device=x.device, dtype=x.dtype) for n in (x.shape[3], x.shape[2]))
-    across, along = torch.sin(math.pi * (u % 4 + .5) / 4).view(1, -1), torch.sin(math.pi * (v % 4 + .5) / 4).view(-1, 1)
-    over = ((u // 4).view(1, -1) + (v // 4).view(-1, 1)) % 2
-    weave = over * across + (1 - over) * along
-    return (y * (.72 + .28 * weave)).clamp(0, 1)
+    u, v = (torch.arange(n, device=x.device, dtype=x.dtype) + .5 for n in (x.shape[3], x.shape[2]))
+    across, along = u.view(1, -1) + v.view(-1, 1), u.view(1, -1) - v.view(-1, 1)
+    turn = 2 * math.pi * along / 16                         # a stroke: 16 pixels along its diagonal
+    ridge = .5 + .5 * torch.cos(2 * math.pi * across / 8 + .9 * torch.sin(turn))
+    stroke = ridge * (.775 + .225 * torch.cos(turn))
+    return (y * (1 - depth + 1.6 * depth * stroke)).clamp(0, 1)
 
 
 def mosaic(x, tile=16):

@@ -10,11 +10,11 @@ shift 3
 [ $# -gt 0 ] && shift
 tool=${VIDEOLORA:-$here/../../.build/release/videolora}
 case $name in
-  pan_* | tilt_* | zoom_*) what=--camera ;;
-  *) what=--filter ;;
+  pan_* | tilt_* | zoom_*) what=--camera count=128 ;;
+  *) what=--filter count=160 ;;
 esac
 if [ ! -e "$work/$name/done" ]; then
-  python3 "$here/clips.py" --photos "$photos" ${SPRITES:+--sprites "$SPRITES"} $what "$name" --out "$work/$name"
+  python3 "$here/clips.py" --photos "$photos" ${SPRITES:+--sprites "$SPRITES"} $what "$name" --count $count --out "$work/$name"
   touch "$work/$name/done"
 fi
 [ -e "${output%.safetensors}.resume.safetensors" ] && set -- --resume "$@"
