@@ -183,8 +183,7 @@ def main():
         if a.filter and torch.rand((), generator=g) < a.from_source:
             start = .3 + .5 * torch.rand(u.shape, generator=g)          # where strength 0.3 ... 0.8 starts
             share = .2 + .8 * u                                        # how much of the way is still ahead
-            common = .95 * (1 - start ** 4)                            # as the engine's StreamNoise: mostly one noise for all frames
-            noise = (1 - common).sqrt() * noise + common.sqrt() * torch.randn(noise[:, :, :1].shape, generator=g)
+            noise = nano.share_noise(noise, start, g)
             first = (1 - start) * src + start * noise
             t, x, target = start * share, share * first + (1 - share) * dst, (first - dst) / start
             weight = (2 * start) ** 2                                  # an error of v moves the result by start times that

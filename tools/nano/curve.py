@@ -17,10 +17,6 @@ from taef2 import TAEF2
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def noise(shape, common, g):
-    return (1 - common) ** .5 * torch.randn(shape, generator=g) + common ** .5 * torch.randn((shape[0], shape[1], 1, *shape[3:]), generator=g)
-
-
 @torch.no_grad()
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,12 +39,13 @@ def main():
         for shared in (False, True):
             g, total = torch.Generator().manual_seed(1), 0.0
             for k in range(16):
-                s = float(torch.sigmoid(torch.special.ndtri(torch.tensor((k + .5) / 16))))
-                n = noise(x.shape, .95 * (1 - s ** 4) if shared else 0.0, g)
-                v = forward(nano.with_planes((1 - s) * x + s * n), torch.full((len(x),), 1000 * s), words)
+                s = torch.sigmoid(torch.special.ndtri(torch.tensor((k + .5) / 16)))
+                n = nano.share_noise(torch.randn(x.shape, generator=g), s if shared else torch.ones(()), g)
+                v = forward(nano.with_planes((1 - s) * x + s * n), (1000 * s).expand(len(x)), words)
                 total += float((v - (n - x)).square().mean()) / 16
             row.append(total)
-        start = noise(x.shape, .95 * (1 - .5 ** 4), torch.Generator().manual_seed(2))
+        g = torch.Generator().manual_seed(2)
+        start = nano.share_noise(torch.randn(x.shape, generator=g), torch.tensor(.5), g)
         y = nano.sample(forward, start, words, 8, strength=.5, source=x)
         row.append(float((y - x).square().mean().sqrt()))
         print(f"| {folder} | " + " | ".join(f"{v:.3f}" for v in row) + " |", flush=True)

@@ -83,6 +83,13 @@ def encode_captions(table, captions):
     return table[torch.tensor([rows(c) for c in captions])]
 
 
+def share_noise(noise, start, g):
+    """Unit noise [B,C,F,H,W] of each frame's own -> as the engine's StreamNoise has it in runs that start at levels `start` (a tensor that
+    broadcasts): below 1 mostly one noise for all frames, at 1 unchanged."""
+    common = .95 * (1 - start ** 4)
+    return (1 - common).sqrt() * noise + common.sqrt() * torch.randn(noise[:, :, :1].shape, generator=g)
+
+
 def levels(steps, strength=1.0):
     """Noise levels of a run, the last one 0.  Strength 1: diffusers' FlowMatchEulerDiscreteScheduler.  Below 1 (video to video):
     max(1, round(steps * strength)) equal steps from the level that the share `strength` shifts to."""

@@ -12,7 +12,6 @@ import glob
 import json
 import math
 import os
-import sys
 import time
 import torch
 import torch.nn.functional as F
@@ -79,12 +78,11 @@ class Latents:
 
 
 def noise_like(z, s, g):
-    """Unit noise for clips [n,32,F,h,w] at levels s [n]: for one half every frame its own, for the other as the engine's StreamNoise has
-    it on the way down from a level of at least s, mostly one noise for all frames."""
+    """Unit noise for clips [n,32,F,h,w] at levels s [n]: for one half every frame its own, for the other shared as on the way down from a
+    level of at least s."""
     start = s + (1 - s) * torch.rand(s.shape, generator=g)
-    common = .95 * (1 - start ** 4) * (torch.rand(s.shape, generator=g) < .5)
-    common = common.view(-1, 1, 1, 1, 1)
-    return (1 - common).sqrt() * torch.randn(z.shape, generator=g) + common.sqrt() * torch.randn(z[:, :, :1].shape, generator=g)
+    start = torch.where(torch.rand(s.shape, generator=g) < .5, start, 1.0).view(-1, 1, 1, 1, 1)
+    return nano.share_noise(torch.randn(z.shape, generator=g), start, g)
 
 
 def orthogonal(g):
